@@ -1,0 +1,1 @@
+//! IMAP, sans-IO.

@@ -1,0 +1,1 @@
+//! LMTP, sans-IO.

@@ -1,0 +1,1 @@
+//! MUPDATE, sans-IO.

@@ -1,0 +1,1 @@
+//! The log, the index and their recovery.

@@ -1,0 +1,1 @@
+//! The seam between mail operations and the engine.
