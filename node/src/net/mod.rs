@@ -1,0 +1,10 @@
+//! Sockets: listeners with limits, TLS in both directions, and who the peer is.
+
+pub mod identity;
+pub mod listener;
+pub mod stream;
+pub mod tls;
+
+pub use identity::{PeerIdentity, PeerRole};
+pub use stream::{Connection, Stream};
+pub use tls::Tls;
