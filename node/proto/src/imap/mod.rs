@@ -6,3 +6,6 @@
 //! buffer has a limit that its options name.
 
 pub mod command;
+mod literal;
+mod parse;
+pub mod server;
