@@ -39,7 +39,8 @@ pub enum Table {
     Delivered = 12,
     /// Rows that the mupdate master has yet to acknowledge.
     Outbox = 13,
-    /// Blobs: place in the log.
+    /// Blobs. Each value begins with [`BlobPlace::encode`]: the engine counts live bytes by it,
+    /// and rewrites it when a blob moves.
     Blobs = 14,
     /// Cached message structures.
     Structures = 15,
@@ -241,6 +242,9 @@ pub enum StoreError {
 /// What [`Rows::scan`] hands each row to.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// Rows that can be read.
 pub trait Rows {
     /// The value under `key`.
@@ -256,12 +260,7 @@ pub trait Rows {
     ) -> Result<(), StoreError>;
 
     /// The row with the greatest key in `[low, high)`.
-    fn last(
-        &self,
-        table: Table,
-        low: &[u8],
-        high: &[u8],
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn last(&self, table: Table, low: &[u8], high: &[u8]) -> Result<Option<Row>, StoreError>;
 }
 
 /// Rows that can be written. Writes are visible to the reads that follow.
@@ -272,11 +271,21 @@ pub trait RowsMut: Rows {
     /// Removes `key`; it need not exist.
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError>;
 
-    /// Adds a blob to the log; its bytes count as live until released.
+    /// Adds a blob to the log. It lives while a row of [`Table::Blobs`], written in the same
+    /// operation, names its place.
     fn put_blob(&mut self, content: BlobSource<'_>) -> Result<BlobPlace, StoreError>;
 
-    /// The blob at `place` is referred to no more.
-    fn release_blob(&mut self, place: BlobPlace) -> Result<(), StoreError>;
+    /// Tells that the row which named `place` is gone. Memory is freed at once; the engine needs
+    /// no telling, as it counts by the rows.
+    fn release_blob(&mut self, _place: BlobPlace) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Refuses with [`StoreError::Full`] if `bytes` of new data would eat into the reserve.
+    /// Blobs ask by themselves; an operation that adds rows only (a copy) asks first.
+    fn require_space(&mut self, _bytes: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Rows and blobs in memory.
@@ -350,12 +359,7 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
-    fn last(
-        &self,
-        table: Table,
-        low: &[u8],
-        high: &[u8],
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn last(&self, table: Table, low: &[u8], high: &[u8]) -> Result<Option<Row>, StoreError> {
         let last = self.range(table, low, high).next_back();
         Ok(last.map(|(key, value)| (key.clone(), value.clone())))
     }
