@@ -8,4 +8,5 @@
 pub mod command;
 mod literal;
 mod parse;
+pub mod response;
 pub mod server;

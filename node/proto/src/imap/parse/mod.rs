@@ -6,7 +6,7 @@
 mod acl;
 mod append;
 mod fetch;
-mod input;
+pub(crate) mod input;
 mod list;
 mod mailbox;
 mod search;
@@ -19,6 +19,7 @@ mod tests;
 use bytes::Bytes;
 
 pub(crate) use append::{AppendArguments, append_arguments, is_append};
+pub(crate) use input::is_astring_char;
 pub(crate) use session::decode as decode_base64;
 
 use input::{Input, Parsed, is_atom_char, is_tag_char};
