@@ -377,15 +377,18 @@ impl Session {
         }
     }
 
-    /// Content of DATA: handed on until it is too large.
-    fn content(&mut self, octets: Bytes) {
+    /// Content of DATA: handed on up to the largest size, and no further.
+    fn content(&mut self, mut octets: Bytes) {
         let octets_max = self.options.message_octets_max;
-        if let Some(open) = &mut self.transaction {
-            open.octets = open.octets.saturating_add(octets.len() as u64);
-            open.too_large |= open.octets > octets_max;
-            if !open.too_large {
-                self.queue.push_back(Event::Content(octets));
-            }
+        let Some(open) = &mut self.transaction else {
+            return;
+        };
+        let room = octets_max.saturating_sub(open.octets);
+        open.octets = open.octets.saturating_add(octets.len() as u64);
+        open.too_large |= open.octets > octets_max;
+        octets.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        if !octets.is_empty() {
+            self.queue.push_back(Event::Content(octets));
         }
     }
 

@@ -215,7 +215,7 @@ fn messages_that_are_too_large_are_refused_without_being_kept() {
         log[5..],
         [
             "S: 354 end with CRLF.CRLF",
-            "content 0123456789abcdef\\r\\n",
+            "content 0123456789abcdef\\r\\n01",
             "end 18000 true",
             "S: 250 2.0.0 ok"
         ]
@@ -411,4 +411,13 @@ proptest! {
         let whole = run(options.clone(), [&sent[..]]);
         prop_assert_eq!(run(options, sent.chunks(size)), whole);
     }
+}
+
+#[test]
+fn content_past_the_limit_is_cut_at_the_same_octet_whatever_the_reads() {
+    let sent = b"MAIL FROM:<>\r\nRCPT TO:<a>\r\nDATA\r\n0123456789\r\n0123456789\r\n.\r\n";
+    assert_eq!(
+        transcript(&small(), sent)[4..],
+        ["content 0123456789\\r\\n01234567", "end 24 true"]
+    );
 }
