@@ -290,8 +290,54 @@ impl<'a> Input<'a> {
         Ok(if escaped { unescape(&content) } else { content })
     }
 
-    /// `literal`, whose length the reader has checked.
+    /// `literal`.
     fn literal(&mut self) -> Parsed<Bytes> {
+        let content = self.literal_of_any_bytes()?;
+        if memchr::memchr(0, &content).is_some() {
+            return Err("NUL in a literal");
+        }
+        Ok(content)
+    }
+
+    /// `string` of a server, whose literals may hold NUL.
+    pub(crate) fn binary_string(&mut self) -> Parsed<Bytes> {
+        match self.peek() {
+            Some(b'{') => self.literal_of_any_bytes(),
+            _ => self.quoted(),
+        }
+    }
+
+    /// A word of a server: anything up to a space, a parenthesis, a string or the line end.
+    pub(crate) fn value_word(&mut self) -> Parsed<Bytes> {
+        let is_word = |byte| byte > b' ' && !matches!(byte, b'(' | b')' | b'{' | b'"' | 0x7f);
+        self.run(is_word, "word expected")
+    }
+
+    /// A FETCH item's name with its section and origin, `BODY[HEADER.FIELDS ("a]b")]<0>`.
+    pub(crate) fn fetch_item_name(&mut self) -> Parsed<Bytes> {
+        let start = self.at;
+        self.run(
+            |byte| byte.is_ascii_alphanumeric() || byte == b'.',
+            "item expected",
+        )?;
+        if self.eat(b'[') {
+            while !self.eat(b']') {
+                match self.peek() {
+                    Some(b'"' | b'{') => drop(self.binary_string()?),
+                    None | Some(b'\r' | b'\n') => return Err("section not ended"),
+                    Some(_) => self.at += 1,
+                }
+            }
+            if self.eat(b'<') {
+                self.number()?;
+                self.expect(b'>', "origin not ended")?;
+            }
+        }
+        Ok(self.raw.slice(start..self.at))
+    }
+
+    /// A literal, whose length the reader has checked.
+    fn literal_of_any_bytes(&mut self) -> Parsed<Bytes> {
         const BROKEN: Refusal = "invalid literal";
         self.expect(b'{', BROKEN)?;
         let length = usize::try_from(self.number64()?).map_err(|_| BROKEN)?;
@@ -302,11 +348,7 @@ impl<'a> Input<'a> {
         if self.rest().len() < length {
             return Err(BROKEN);
         }
-        let content = self.take(length);
-        if memchr::memchr(0, &content).is_some() {
-            return Err("NUL in a literal");
-        }
-        Ok(content)
+        Ok(self.take(length))
     }
 
     fn run(&mut self, accept: impl Fn(u8) -> bool, refusal: Refusal) -> Parsed<Bytes> {

@@ -24,6 +24,7 @@ pub use text::{
     QUOTED_BYTES_MAX, astring, date_time, flag_list, literal, literal_header, nstring, number,
     parenthesized, string, uid_set,
 };
+pub(crate) use text::{is_bare, is_quotable, quoted};
 
 /// The word of a status response (RFC 3501 7.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
