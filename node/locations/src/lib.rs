@@ -2,10 +2,16 @@
 //! that keep a unit with one owner.
 //!
 //! - [`request`]: what is asked of the master, what it answers, what it streams;
+//! - [`ownership`]: a backend's own durable record of a unit, and what may change it;
+//! - [`rules`]: how the master decides a flip and a settle;
 //! - the rows, their keys and octets: [`record`], [`name`].
 //!
 //! Nothing here opens a socket, starts a thread or reads a clock.
 
 pub mod name;
+pub mod ownership;
 pub mod record;
+mod refusal;
 pub mod request;
+pub mod rules;
+mod wire;

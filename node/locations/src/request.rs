@@ -8,16 +8,12 @@ use murder_model::{
     Attempt, Epoch, Fence, Incarnation, MailboxId, MoveId, OutboxNumber, PartitionName, RootName,
     ServerId, ServerName, SpecialUse, Term, UnitId, UnitState,
 };
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use crate::name::{NAME_BYTES_MAX, Name};
 pub use crate::record::*;
-
-/// Version of the encoding; a peer with another is refused, not guessed at.
-pub const WIRE_VERSION: u8 = 1;
-/// Largest encoded value that is taken, in bytes.
-pub const ENCODED_BYTES_MAX: usize = 1024 * 1024;
+pub use crate::refusal::Refusal;
+pub use crate::wire::{DecodeError, ENCODED_BYTES_MAX, WIRE_VERSION, decode, encode};
 
 /// Who asks, as its certificate or account says; authority follows from it.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -384,99 +380,8 @@ pub enum Response {
     At(Position),
 }
 
-/// Why nothing was changed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
-pub enum Refusal {
-    /// The identity may not do this.
-    #[error("{0} may not do this")]
-    NotAllowed(String),
-    /// The sender's promised term is not the master's.
-    #[error("term {} is not the master's term {}", .theirs.get(), .ours.get())]
-    WrongTerm {
-        /// What the sender promised.
-        theirs: Term,
-        /// What the master reigns under.
-        ours: Term,
-    },
-    /// The fence is below one that was seen.
-    #[error("fence {} is below {}", .theirs.get(), .highest.get())]
-    Fenced {
-        /// What the operator sent.
-        theirs: Fence,
-        /// Highest seen.
-        highest: Fence,
-    },
-    /// Servers must report first (O5).
-    #[error("waiting for the report of {}", .0.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", "))]
-    AwaitingReports(Vec<ServerName>),
-    /// The server has not reported to this term.
-    #[error("server has not reported")]
-    NotReported,
-    /// No such server.
-    #[error("no such server")]
-    UnknownServer,
-    /// The identity is retired for ever.
-    #[error("server is retired")]
-    Retired,
-    /// Its numbers went back; an administrator must confirm (O8).
-    #[error("server's incarnation or log went back: confirm the restored volume first")]
-    Blocked,
-    /// Nothing to confirm.
-    #[error("server is not blocked")]
-    NotBlocked,
-    /// Another identity has this server name.
-    #[error("server name belongs to {0}")]
-    NameTaken(ServerId),
-    /// It still owns, or is being given, units.
-    #[error("server still has {0} units")]
-    OwnsUnits(u64),
-    /// Destination is cordoned.
-    #[error("server is cordoned")]
-    Cordoned,
-    /// Another unit or Cyrus row has the root.
-    #[error("root is taken")]
-    RootTaken,
-    /// No such unit.
-    #[error("no such unit")]
-    UnknownUnit,
-    /// The unit was dropped, or its id used before.
-    #[error("unit was dropped")]
-    UnitDropped,
-    /// The record is another than the request assumes (O3, O6).
-    #[error("unit is at another epoch or owner")]
-    Superseded(Box<UnitRecord>),
-    /// Name does not lie under the unit's root.
-    #[error("name is not under the unit's root")]
-    ForeignName,
-    /// The restatement does not add up; nothing was deleted.
-    #[error("restatement has {found} names, not {expected}")]
-    IncompleteRestatement {
-        /// What it claimed.
-        expected: u64,
-        /// What is there.
-        found: u64,
-    },
-    /// UIDVALIDITYs are used up.
-    #[error("no UIDVALIDITY is left")]
-    UidValidityExhausted,
-    /// RFC 3656: a row exists at another location.
-    #[error("mailbox already exists")]
-    MailboxExists,
-    /// RFC 3656: no such row.
-    #[error("mailbox doesn't exist")]
-    NoMailbox,
-    /// RFC 3656: the row is reserved only.
-    #[error("mailbox not currently active")]
-    NotActive,
-    /// Not `server!partition`.
-    #[error("location is not server!partition")]
-    BadLocation,
-    /// Too long.
-    #[error("name is empty or longer than {NAME_BYTES_MAX} octets")]
-    BadName,
-}
-
 /// One element of the stream from the master to a replica.
+#[expect(clippy::large_enum_variant, reason = "most elements are changes")]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum StreamItem {
     /// The change that leads to `position`; it follows the change before it without a gap.
@@ -513,73 +418,4 @@ pub enum Change {
     Name(NameRecord),
     /// A name is no more.
     NameGone(Name),
-}
-
-/// Why a value could not be decoded.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum DecodeError {
-    /// Longer than [`ENCODED_BYTES_MAX`].
-    #[error("encoded value of {0} bytes is too long")]
-    TooLong(usize),
-    /// Written by another version.
-    #[error("encoded value has version {0:?}, not {WIRE_VERSION}")]
-    Version(Option<u8>),
-    /// Damaged.
-    #[error("cannot decode value: {0}")]
-    Damaged(postcard::Error),
-    /// Octets are left over.
-    #[error("{0} bytes are left over after the value")]
-    Trailing(usize),
-}
-
-/// Encodes a value for the wire or the disk: a version octet, then postcard.
-pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![WIRE_VERSION])
-        .expect("these types always encode into growing memory")
-}
-
-/// Decodes what [`encode`] wrote; anything else is an error, never a guess.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    if bytes.len() > ENCODED_BYTES_MAX {
-        return Err(DecodeError::TooLong(bytes.len()));
-    }
-    let Some((&WIRE_VERSION, rest)) = bytes.split_first() else {
-        return Err(DecodeError::Version(bytes.first().copied()));
-    };
-    let (value, left) = postcard::take_from_bytes(rest).map_err(DecodeError::Damaged)?;
-    if left.is_empty() {
-        Ok(value)
-    } else {
-        Err(DecodeError::Trailing(left.len()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_encodes_to_known_bytes_and_back() {
-        let request = Request::Delete(Name::from("user.a"));
-        let bytes = encode(&request);
-        assert_eq!(bytes, [1, 16, 6, b'u', b's', b'e', b'r', b'.', b'a']);
-        assert_eq!(decode::<Request>(&bytes), Ok(request));
-    }
-
-    #[test]
-    fn another_version_damage_and_left_over_bytes_are_refused() {
-        assert_eq!(decode::<Request>(&[]), Err(DecodeError::Version(None)));
-        assert_eq!(
-            decode::<Request>(&[2, 16, 0]),
-            Err(DecodeError::Version(Some(2)))
-        );
-        assert!(matches!(
-            decode::<Request>(&[1, 16, 9]),
-            Err(DecodeError::Damaged(_))
-        ));
-        assert_eq!(
-            decode::<Request>(&[1, 16, 0, 7]),
-            Err(DecodeError::Trailing(1))
-        );
-    }
 }
