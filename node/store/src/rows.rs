@@ -239,6 +239,19 @@ pub enum StoreError {
     Stopped(String),
 }
 
+/// Refuses a row of [`Table::Blobs`] that does not begin with a place: its blob would count as
+/// dead.
+pub(crate) fn require_place(table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    if table != Table::Blobs || value.len() >= BlobPlace::ENCODED {
+        return Ok(());
+    }
+    Err(StoreError::Malformed {
+        table,
+        key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        reason: "it does not begin with the place of a blob".into(),
+    })
+}
+
 /// What [`Rows::scan`] hands each row to.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
@@ -367,6 +380,7 @@ impl Rows for MemoryRows {
 
 impl RowsMut for MemoryRows {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        require_place(table, key, value)?;
         self.rows
             .entry(table)
             .or_default()

@@ -62,6 +62,14 @@ impl Log {
         end: u64,
     ) -> io::Result<Self> {
         let file = files.writable(segment)?;
+        if end == FIRST_BATCH
+            && let Some(header) = files.header(segment)?
+        {
+            // No batch proves that header and name were ever synced.
+            file.write_all_at(&header.encode(), 0)?;
+            file.sync()?;
+            files.sync_directory()?;
+        }
         Ok(Self::at(files, identity, segment, file, end))
     }
 

@@ -190,7 +190,7 @@ impl SegmentReader {
             match (frame, next.filter(|next| *next <= end)) {
                 (Some(frame), Some(next)) => {
                     if self.checksum(content, frame.length)? != frame.checksum {
-                        let reason = "a blob's checksum does not match";
+                        let reason = "the blob's checksum does not match";
                         damage.push(located.damage(at, next, reason.into()));
                     }
                     at = next;

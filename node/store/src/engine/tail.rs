@@ -131,6 +131,7 @@ pub(crate) fn settle(
     segments: &mut BTreeSet<u32>,
     start: &ScanStart,
 ) -> io::Result<SettledTail> {
+    unlink_unused(files, segments, start)?;
     let found = find(files, identity, segments, start)?;
     let mut tail = SettledTail::default();
     let doubtful = found
@@ -155,7 +156,7 @@ pub(crate) fn settle(
             cuts.extend(older_copy(files, identity, segments, start, &last)?);
         }
     }
-    settle_trailing(files, segments, &found, &mut tail, &mut cuts)?;
+    settle_trailing(segments, &found, &mut tail, &mut cuts);
     cut(files, cuts, &mut tail)?;
     Ok(tail)
 }
@@ -185,49 +186,61 @@ fn end_of_proven(
     Ok(())
 }
 
+/// Removes segments whose creation a crash cut short. Nothing was ever written to them: header
+/// and name are synced before the first batch.
+fn unlink_unused(
+    files: &SegmentFiles,
+    segments: &mut BTreeSet<u32>,
+    start: &ScanStart,
+) -> io::Result<()> {
+    let mut unused = Vec::new();
+    for segment in segments.range(start.segment..) {
+        let in_index = *segment == start.segment && start.offset > FIRST_BATCH;
+        let length = files.get(*segment)?.length()?;
+        if !in_index && length <= FIRST_BATCH && files.header(*segment)?.is_none() {
+            unused.push(*segment);
+        }
+    }
+    for segment in &unused {
+        files.unlink(*segment)?;
+        segments.remove(segment);
+    }
+    if unused.is_empty() {
+        return Ok(());
+    }
+    files.sync_directory()
+}
+
 /// Empty segments behind the last batch: the newest sound one is gone on with, unless the last
 /// batch was written again behind it.
 fn settle_trailing(
-    files: &SegmentFiles,
-    segments: &mut BTreeSet<u32>,
+    segments: &BTreeSet<u32>,
     found: &Found,
     tail: &mut SettledTail,
     cuts: &mut Vec<(u32, u64)>,
-) -> io::Result<()> {
-    let mut unlinked = false;
+) {
     for trailing in &found.trailing {
         let segment = trailing.segment;
-        match trailing.header {
-            Some(_) => {
-                cuts.push((segment, FIRST_BATCH));
-                let newest = tail.active.is_none_or(|(active, _)| active < segment);
-                if newest && tail.rewritten.is_none() {
-                    tail.active = Some((segment, FIRST_BATCH));
-                }
+        if trailing.header.is_some() {
+            cuts.push((segment, FIRST_BATCH));
+            let newest = tail.active.is_none_or(|(active, _)| active < segment);
+            if newest && tail.rewritten.is_none() {
+                tail.active = Some((segment, FIRST_BATCH));
             }
-            None if trailing.length <= FIRST_BATCH => {
-                // It was never used: a segment's header is synced before its first batch.
-                files.unlink(segment)?;
-                segments.remove(&segment);
-                unlinked = true;
-            }
-            None => tail.damage.push(Damage {
+        } else {
+            tail.damage.push(Damage {
                 segment,
                 start: 0,
                 end: trailing.length,
                 reason: "the header is damaged and no batch can be read".into(),
-            }),
+            });
         }
-    }
-    if unlinked {
-        files.sync_directory()?;
     }
     // A damaged segment is left as it is; what follows goes behind it.
     let newest = segments.last().copied();
     if tail.active.map(|(segment, _)| segment) != newest {
         tail.active = None;
     }
-    Ok(())
 }
 
 /// Where an earlier segment ends with a copy of `last`, which was written again after an earlier

@@ -10,7 +10,9 @@ use super::counts::Tally;
 use super::index::{self, RowsTable, index_error};
 use super::log::{Log, Mark};
 use super::volume::Volume;
-use crate::rows::{BlobPlace, BlobSource, Row, Rows, RowsMut, StoreError, Table, Visit};
+use crate::rows::{
+    BlobPlace, BlobSource, Row, Rows, RowsMut, StoreError, Table, Visit, require_place,
+};
 
 /// What a batch has gathered so far. Its buffers are used again by the next batch.
 #[derive(Debug, Default)]
@@ -164,6 +166,7 @@ impl Rows for Tx<'_> {
 impl RowsMut for Tx<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         refuse_engine_table(table)?;
+        require_place(table, key, value)?;
         let from = self.work.records.len();
         push_put(
             &mut self.work.records,
