@@ -12,6 +12,8 @@
 
 mod event;
 mod limits;
+mod lines;
+mod skip;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +24,7 @@ pub use event::{AppendReceived, Event, Received};
 pub use limits::Limits;
 
 use super::command::Append;
-use super::literal::{self, HEADER_BYTES_MAX, LiteralHeader};
+use super::literal::{self, LiteralHeader};
 use super::parse::{self, AppendArguments, BadCommand};
 
 /// Incremental reader of one client's bytes.
@@ -79,9 +81,6 @@ enum State {
     /// After [`Event::Fatal`].
     Ended,
 }
-
-/// Longest line while `DONE` is expected.
-const DONE_LINE_BYTES_MAX: usize = 64;
 
 impl Reader {
     /// A reader at the start of a connection.
@@ -397,140 +396,5 @@ impl Reader {
         self.literals = 0;
         self.sync_literals.clear();
         self.skipped = 0;
-    }
-
-    /// Begins to throw away a literal, or gives up if that would be too much.
-    fn skip(&mut self, size: u64) {
-        if size > self.limits.skip_bytes_max.saturating_sub(self.skipped) {
-            self.end("too much to skip");
-        } else {
-            self.skipped += size;
-            self.state = State::SkipLiteral { left: size };
-        }
-    }
-
-    fn skip_literal(&mut self, left: u64) -> Option<()> {
-        let dropped = self
-            .buffer
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.buffer.advance(dropped);
-        let left = left - dropped as u64;
-        self.state = if left == 0 {
-            State::SkipLine
-        } else {
-            State::SkipLiteral { left }
-        };
-        (left == 0).then_some(())
-    }
-
-    /// Throws away a line of a refused command, all but a tail that may be the header of a literal,
-    /// until its end shows whether a literal follows.
-    fn skip_line(&mut self) -> Option<Option<Event>> {
-        let found = memchr(b'\n', &self.buffer).map(|at| at + 1);
-        let length = found.unwrap_or(self.buffer.len());
-        if length as u64 > self.limits.skip_bytes_max.saturating_sub(self.skipped) {
-            self.end("too much to skip");
-            return Some(self.pending.take());
-        }
-        if found.is_none() {
-            let dropped = length.saturating_sub(HEADER_BYTES_MAX);
-            self.skipped += dropped as u64;
-            self.buffer.advance(dropped);
-            return None;
-        }
-        let header = literal::header(&self.buffer[..length]);
-        self.skipped += length as u64;
-        self.buffer.advance(length);
-        match header {
-            Some(header) if !header.synchronizing => {
-                self.skip(header.size);
-                Some(self.pending.take())
-            }
-            _ => {
-                self.begin_command();
-                Some(None)
-            }
-        }
-    }
-
-    fn message_chunk(&mut self, left: u64) -> Option<Event> {
-        let length = self.buffer.len().min(self.limits.chunk_bytes_max.max(1));
-        let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
-        if length == 0 {
-            return None;
-        }
-        self.state = State::AppendMessage {
-            left: left - length as u64,
-        };
-        Some(Event::Literal(self.buffer.split_to(length).freeze()))
-    }
-
-    /// Nothing but a line end may follow the message.
-    fn append_end(&mut self) -> Option<Event> {
-        let length = match self.buffer.as_ref() {
-            [b'\n', ..] => 1,
-            [b'\r', b'\n', ..] => 2,
-            [] | [b'\r'] => return None,
-            _ => {
-                self.begin_command();
-                self.state = State::SkipLine;
-                let tag = self.tag.clone();
-                return Some(self.bad(tag, "unexpected bytes after the message"));
-            }
-        };
-        let end = self.buffer.split_to(length).freeze();
-        self.begin_command();
-        Some(Event::AppendEnd(end))
-    }
-
-    /// The content of a line that is not a command, or the event that it is too long.
-    fn plain_line(&mut self, bytes_max: usize) -> Option<Result<Bytes, Event>> {
-        let found = memchr(b'\n', &self.buffer[self.scanned..]).map(|at| self.scanned + at + 1);
-        let length = found.unwrap_or(self.buffer.len());
-        if length > bytes_max {
-            self.begin_command();
-            self.state = State::SkipLine;
-            let tag = self.tag.clone();
-            return Some(Err(self.bad(tag, "line too long")));
-        }
-        if found.is_none() {
-            self.scanned = length;
-            return None;
-        }
-        let line = self.buffer.split_to(length).freeze();
-        self.begin_command();
-        let content = line.strip_suffix(b"\n").unwrap_or(&line);
-        let content = content.strip_suffix(b"\r").unwrap_or(content).len();
-        Some(Ok(line.slice(..content)))
-    }
-
-    fn auth_line(&mut self) -> Option<Event> {
-        let line = match self.plain_line(self.limits.line_bytes_max)? {
-            Ok(line) => line,
-            Err(event) => return Some(event),
-        };
-        if line.as_ref() == b"*" {
-            return Some(Event::AuthCancelled);
-        }
-        Some(match parse::decode_base64(&line) {
-            Ok(response) => Event::AuthResponse(response),
-            Err(text) => {
-                let tag = self.tag.clone();
-                self.bad(tag, text)
-            }
-        })
-    }
-
-    fn done_line(&mut self) -> Option<Event> {
-        let line = match self.plain_line(DONE_LINE_BYTES_MAX)? {
-            Ok(line) => line,
-            Err(event) => return Some(event),
-        };
-        if line.eq_ignore_ascii_case(b"DONE") {
-            return Some(Event::Done);
-        }
-        let tag = self.tag.clone();
-        Some(self.bad(tag, "DONE expected"))
     }
 }
