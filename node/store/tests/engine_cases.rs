@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use murder_store::engine::{
-    Batch, Disk, MemoryDisk, OpenError, Partition, PartitionOptions, PowerLoss, RealDisk,
-    RecoveryReport, Space,
+    self, Batch, CheckReport, Disk, MemoryDisk, OpenError, Partition, PartitionOptions, PowerLoss,
+    RealDisk, RecoveryReport, Space,
 };
 use murder_store::rows::{BlobPlace, BlobSource, Rows, RowsMut, StoreError, Table};
 
@@ -53,6 +53,10 @@ fn read(partition: &Partition, key: &[u8]) -> Option<Vec<u8>> {
         .unwrap()
 }
 
+fn check(disk: &MemoryDisk) -> CheckReport {
+    engine::check(Arc::new(disk.clone()), options()).unwrap()
+}
+
 fn segment(number: u32) -> String {
     format!("p/log-{number:08x}.seg")
 }
@@ -84,7 +88,7 @@ fn a_refused_operation_leaves_nothing_and_the_others_stand() {
     ];
     assert_eq!(rows, [Some(b"1".to_vec()), None, Some(b"3".to_vec())]);
     let file = disk
-        .open(Path::new(&segment(1)), murder_store::engine::OpenMode::Read)
+        .open(Path::new(&segment(1)), engine::OpenMode::Read)
         .unwrap();
     assert_eq!(file.length().unwrap(), 64 + 64 + 28);
 }
@@ -254,6 +258,9 @@ fn damage_below_a_later_batch_is_named_and_the_rest_is_served() {
     ];
     assert_eq!(rows, [Some(b"1".to_vec()), None, Some(b"3".to_vec())]);
     partition.close().unwrap();
+    let report = check(&disk);
+    assert!(!report.is_sound());
+    assert_eq!(report.damage.len(), 1);
     let (_, report) = open(&disk);
     assert_eq!(report.damage.len(), 1, "it is remembered");
 }
@@ -331,6 +338,76 @@ fn a_missing_or_ruined_index_is_built_anew() {
         partition.close().unwrap();
         assert_eq!(open(&disk).1.index_rebuilt, None);
     }
+}
+
+#[test]
+fn a_check_tells_where_index_and_log_differ_and_changes_nothing() {
+    let disk = MemoryDisk::new();
+    let (mut partition, _) = open(&disk);
+    commit_row(&mut partition, b"a", b"1");
+    commit_row(&mut partition, b"b", b"1");
+    partition.close().unwrap();
+    let sound = check(&disk);
+    assert!(sound.is_sound());
+    assert_eq!(
+        (sound.segments, sound.batches, sound.records, sound.rows),
+        (1, 2, 2, 2)
+    );
+    // An index that stayed behind with the right position: take an older log's end away.
+    let other = MemoryDisk::new();
+    let (mut partition, _) = open(&other);
+    commit_row(&mut partition, b"a", b"2");
+    commit_row(&mut partition, b"c", b"1");
+    partition.close().unwrap();
+    let index = Path::new("p/index.redb");
+    let foreign = other.open(index, engine::OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(foreign.length().unwrap()).unwrap()];
+    foreign.read_exact_at(&mut bytes, 0).unwrap();
+    disk.damage(index, 0, &bytes).unwrap();
+    let report = check(&disk);
+    assert_eq!(
+        report.differences,
+        [
+            "row 61 of table names differs between index and log",
+            "row 62 of table names is in the log only",
+            "row 63 of table names is in the index only",
+        ]
+    );
+    assert_eq!(check(&disk), report, "a check changes nothing");
+    let refused = engine::check(Arc::new(disk.clone()), options());
+    assert!(refused.is_ok());
+    let (_held, _) = open(&disk);
+    assert!(matches!(
+        engine::check(Arc::new(disk), options()),
+        Err(OpenError::Locked { .. })
+    ));
+}
+
+#[test]
+fn a_dump_shows_log_and_index_as_lines_of_json() {
+    let disk = MemoryDisk::new();
+    let (mut partition, _) = open(&disk);
+    let mut batch = partition.batch().unwrap();
+    put_blob(&mut batch, b"k", b"content");
+    put(&mut batch, b"a", b"1");
+    batch.run(|tx| tx.delete(Table::Names, b"a")).unwrap();
+    batch.commit().unwrap();
+    partition.close().unwrap();
+    let mut out = Vec::new();
+    engine::dump(Arc::new(disk), options(), &mut out).unwrap();
+    let place = "0000000100000000000000900000000000000007";
+    let expected = [
+        r#"{"segment":1,"length":207,"version":1,"identity":"6964656e7469747920666f7220616c6c","firstBatch":1,"firstLsn":1}"#,
+        r#"{"batch":1,"segment":1,"offset":64,"bytes":143,"firstLsn":1,"records":3,"blobs":1}"#,
+        &format!(r#"{{"lsn":1,"put":"blobs","key":"6b","value":"{place}"}}"#),
+        r#"{"lsn":2,"put":"names","key":"61","value":"31"}"#,
+        r#"{"lsn":3,"delete":"names","key":"61"}"#,
+        r#"{"index":"position","batch":1,"nextLsn":4,"segment":1,"end":207}"#,
+        r#"{"index":"segment","segment":1,"rows":1,"blobBytes":7,"tombstones":1}"#,
+        &format!(r#"{{"row":"blobs","key":"6b","value":"{place}","segment":1}}"#),
+    ];
+    let lines: Vec<_> = std::str::from_utf8(&out).unwrap().lines().collect();
+    assert_eq!(lines, expected);
 }
 
 #[test]
@@ -430,7 +507,7 @@ fn content_cannot_pass_for_a_batch() {
     let (mut partition, _) = open(&disk);
     commit_row(&mut partition, b"a", b"1");
     let file = disk
-        .open(Path::new(&segment(1)), murder_store::engine::OpenMode::Read)
+        .open(Path::new(&segment(1)), engine::OpenMode::Read)
         .unwrap();
     let mut forged = vec![0; 78];
     file.read_exact_at(&mut forged, 64).unwrap();
@@ -443,7 +520,7 @@ fn content_cannot_pass_for_a_batch() {
         commit_row(&mut donor, b"a", b"forged");
     }
     let donated = elsewhere
-        .open(Path::new(&segment(1)), murder_store::engine::OpenMode::Read)
+        .open(Path::new(&segment(1)), engine::OpenMode::Read)
         .unwrap();
     let mut content = vec![0; usize::try_from(donated.length().unwrap()).unwrap()];
     donated.read_exact_at(&mut content, 0).unwrap();

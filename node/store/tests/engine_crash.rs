@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
-use murder_store::engine::{MemoryDisk, Partition, PartitionOptions, PowerLoss, Snapshots};
+use murder_store::engine::{
+    self, Disk, MemoryDisk, OpenMode, Partition, PartitionOptions, PowerLoss, Snapshots,
+};
 use murder_store::rows::{BlobPlace, BlobSource, Rows, RowsMut, StoreError, Table};
 use proptest::prelude::*;
 
@@ -74,7 +77,7 @@ fn options() -> PartitionOptions {
     }
 }
 
-fn open(disk: &MemoryDisk) -> (Partition, murder_store::engine::RecoveryReport) {
+fn open(disk: &MemoryDisk) -> (Partition, engine::RecoveryReport) {
     Partition::open(Arc::new(disk.clone()), options()).unwrap()
 }
 
@@ -189,6 +192,9 @@ fn read(snapshots: &Snapshots) -> Model {
 
 /// Opens what a power loss left, and holds it against the two states there may be.
 fn check(disk: &MemoryDisk, states: &[(u64, Model)], crash: u64) {
+    if let Some(report) = check_files(disk) {
+        assert!(report.is_sound(), "before the start: {report:?}");
+    }
     let (partition, report) = open(disk);
     assert_eq!(report.damage, [], "a power loss is no damage: {report:?}");
     let found = read(&partition.snapshots());
@@ -215,14 +221,24 @@ fn check(disk: &MemoryDisk, states: &[(u64, Model)], crash: u64) {
     );
     assert_eq!(again.segment_counts(), &counts);
     drop(again);
+    let report = check_files(disk).unwrap();
+    assert!(report.is_sound(), "after the start: {report:?}");
+    assert_eq!(report.unapplied_batches, 0);
+    assert_eq!(report.blobs, found.blobs.len() as u64);
     rebuild_is_index(disk, &found, &counts);
 }
 
-fn rebuild_is_index(
-    disk: &MemoryDisk,
-    found: &Model,
-    counts: &murder_store::engine::SegmentCountsByNumber,
-) {
+/// What a check says; `None` if there is no log or no index yet.
+fn check_files(disk: &MemoryDisk) -> Option<engine::CheckReport> {
+    let changes = disk.changes();
+    let index = Path::new("partition/index.redb");
+    disk.open(index, OpenMode::Read).ok()?;
+    let report = engine::check(Arc::new(disk.clone()), options()).unwrap();
+    assert!(disk.changes() > changes, "the scratch index is written");
+    Some(report)
+}
+
+fn rebuild_is_index(disk: &MemoryDisk, found: &Model, counts: &engine::SegmentCountsByNumber) {
     let disk = disk.after(PowerLoss::KeepAll);
     let (rebuilt, report) = Partition::rebuild(Arc::new(disk), options()).unwrap();
     assert_eq!(report.damage, []);
@@ -231,7 +247,7 @@ fn rebuild_is_index(
         found,
         "rebuild equals the index"
     );
-    let some = |counts: &murder_store::engine::SegmentCountsByNumber| {
+    let some = |counts: &engine::SegmentCountsByNumber| {
         let mut counts = counts.clone();
         counts.retain(|_, counts| *counts != Default::default());
         counts

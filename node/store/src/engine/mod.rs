@@ -7,12 +7,15 @@
 //! The engine starts no thread and reads no clock; files are reached through [`Disk`] only.
 
 mod batch;
+mod check;
 mod counts;
 mod damage;
 mod disk;
+mod dump;
 mod index;
 mod log;
 mod memory_disk;
+mod overlay;
 mod partition;
 mod recovery;
 mod replay;
@@ -24,9 +27,11 @@ mod tx;
 mod volume;
 
 pub use self::batch::{Identity, KEY_BYTES_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
+pub use self::check::{CheckReport, UnreadableBlob, check};
 pub use self::counts::{SegmentCounts, SegmentCountsByNumber};
 pub use self::damage::Damage;
 pub use self::disk::{Disk, DiskFile, DiskLock, OpenMode, RealDisk, Space, SpaceProbe};
+pub use self::dump::dump;
 pub use self::memory_disk::{MemoryDisk, PowerLoss};
 pub use self::partition::{Batch, Committed, Partition, PartitionFailed, PartitionOptions};
 pub use self::recovery::{OpenError, RecoveryReport};

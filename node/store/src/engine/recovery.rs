@@ -366,6 +366,7 @@ fn recover(
         &place.segments,
         &start,
         replayed,
+        None,
     )?;
     replayed.damage.sort();
     replayed.damage.dedup();

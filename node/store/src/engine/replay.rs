@@ -41,6 +41,8 @@ struct Ready {
 struct Replay<'a> {
     index: &'a Index,
     durability: Durability,
+    /// Where a torn end begins.
+    until: Option<(u32, u64)>,
     result: Replayed,
     /// Number that the next batch must have; `None` before the first one known.
     expected: Option<u64>,
@@ -51,7 +53,7 @@ struct Replay<'a> {
     written_damage: usize,
 }
 
-/// Replays all batches behind `start` into `index`.
+/// Replays all batches behind `start`, and before `until`, into `index`.
 pub(crate) fn replay(
     index: &Index,
     durability: Durability,
@@ -59,11 +61,13 @@ pub(crate) fn replay(
     segments: &BTreeSet<u32>,
     start: &ScanStart,
     from: Replayed,
+    until: Option<(u32, u64)>,
 ) -> Result<Replayed, StoreError> {
     let identity = from.position.identity;
     let mut replay = Replay {
         index,
         durability,
+        until,
         expected: (start.batch > 0).then_some(start.batch + 1),
         gap: None,
         group: Vec::new(),
@@ -112,6 +116,12 @@ impl Replay<'_> {
         let mut end = from;
         let batches = reader.locate(from).map_err(fail)?;
         for located in batches {
+            if self
+                .until
+                .is_some_and(|until| (segment, located.offset) >= until)
+            {
+                return Ok(());
+            }
             if located.offset > end {
                 self.gap = Some((segment, end, located.offset));
             }

@@ -115,6 +115,17 @@ fn find(
     Ok(found)
 }
 
+/// Where the log ends in a torn batch, if it does. Changes nothing.
+pub(crate) fn torn_end(
+    files: &SegmentFiles,
+    identity: Identity,
+    segments: &BTreeSet<u32>,
+    start: &ScanStart,
+) -> io::Result<Option<(u32, u64)>> {
+    let found = find(files, identity, segments, start)?;
+    Ok(found.torn.iter().copied().min())
+}
+
 /// Where the scan of a segment begins.
 pub(crate) const fn first_offset(segment: u32, start: &ScanStart) -> u64 {
     if segment == start.segment && start.offset > FIRST_BATCH {
