@@ -153,8 +153,9 @@ pub struct UnitRecord {
     pub standing: Standing,
     /// The last move that was decided here.
     pub last_move: Option<LastMove>,
-    /// Last outbox number applied under `epoch`; 0 before the first.
-    pub outbox: OutboxNumber,
+    /// Term under which the owner last reported it, or was granted it. The master speaks for a unit
+    /// only if this is its own term (O5).
+    pub confirmed: Term,
 }
 
 impl UnitRecord {

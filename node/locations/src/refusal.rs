@@ -52,9 +52,6 @@ pub enum Refusal {
     /// It still owns, or is being given, units.
     #[error("server still has {0} units")]
     OwnsUnits(u64),
-    /// Destination is cordoned.
-    #[error("server is cordoned")]
-    Cordoned,
     /// Another unit or Cyrus row has the root.
     #[error("root is taken")]
     RootTaken,

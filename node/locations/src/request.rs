@@ -317,7 +317,11 @@ pub struct Granted {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Verdict {
     /// The record says the same, or now does.
-    Agreed,
+    Agreed {
+        /// Rows of this epoch that the master has, up to this number. If it is below what the server
+        /// saw acknowledged, the master lost them: restate all names.
+        applied: OutboxNumber,
+    },
     /// The record is ahead of the report or names another owner; the server yields to it.
     Record(UnitRecord),
     /// The unit was dropped; what is left of it may go.
@@ -371,8 +375,8 @@ pub enum Response {
     Lines {
         /// The rows, byte-sorted.
         lines: Vec<Line>,
-        /// There are more after the last.
-        more: bool,
+        /// Where to go on, if the listing did not come to its end.
+        next: Option<Name>,
     },
     /// To `Servers`.
     Servers(Vec<ServerRecord>),

@@ -61,7 +61,7 @@ pub fn flip(record: &UnitRecord, term: Term, ask: &Flip) -> Result<UnitRecord, R
         epoch: raised,
         standing: Standing::Owned,
         last_move: Some(this),
-        outbox: murder_model::OutboxNumber::new(0),
+        confirmed: term,
         ..record.clone()
     })
 }
@@ -94,7 +94,7 @@ pub fn settle(
         epoch: epoch.next(),
         standing: Standing::Owned,
         last_move: Some(last),
-        outbox: murder_model::OutboxNumber::new(0),
+        confirmed: term,
         ..record.clone()
     })
 }

@@ -101,7 +101,9 @@ impl Step<'_> {
         let name = event_name(&event);
         match (&self.record.state, event) {
             (UnitState::Creating, Event::Granted { term, epoch })
-            | (UnitState::Owner, Event::Regranted { term, epoch }) => self.own(term, epoch),
+            | (UnitState::Owner | UnitState::Released { .. }, Event::Regranted { term, epoch }) => {
+                self.own(term, epoch)
+            }
             (UnitState::Owner, Event::Granted { term, epoch })
             | (UnitState::Owner, Event::GrantArrived { term, epoch, .. }) => {
                 self.owned_already(term, epoch)
