@@ -154,11 +154,7 @@ pub fn structure(
     let Some(blob) = blob(rows, message.blob)? else {
         return Ok(None);
     };
-    let place = BlobPlace {
-        segment: blob.segment,
-        offset: blob.offset,
-        length: blob.length,
-    };
+    let place = blob.place;
     let structure = rows.read(Table::Structures, &keys::number(message.blob))?;
     Ok(Some((place, structure.unwrap_or_default())))
 }
@@ -687,7 +683,7 @@ fn translate(from: &MailboxRow, to: &mut MailboxRow, bits: u128) -> Result<u128,
 fn blob(rows: &dyn Rows, number: u64) -> Result<Option<BlobRow>, MailError> {
     let key = keys::number(number);
     match rows.read(Table::Blobs, &key)? {
-        Some(value) => Ok(Some(fields_of(Table::Blobs, &key, &value)?)),
+        Some(value) => Ok(Some(BlobRow::decode(&key, &value)?)),
         None => Ok(None),
     }
 }
@@ -710,20 +706,19 @@ pub(super) fn add_content(
     };
     rows.put(Table::Meta, NEXT_BLOB, &to_fields(&(number + 1)))?;
     let row = BlobRow {
-        segment: place.segment,
-        offset: place.offset,
-        length: place.length,
+        place,
         references: 1,
     };
-    rows.put(Table::Blobs, &keys::number(number), &to_fields(&row))?;
+    rows.put(Table::Blobs, &keys::number(number), &row.encode())?;
     rows.put(Table::Structures, &keys::number(number), structure)?;
     Ok(number)
 }
 
+/// One more message has the blob.
 pub(super) fn share_blob(rows: &mut dyn RowsMut, number: u64) -> Result<(), MailError> {
     if let Some(mut row) = blob(rows, number)? {
         row.references += 1;
-        rows.put(Table::Blobs, &keys::number(number), &to_fields(&row))?;
+        rows.put(Table::Blobs, &keys::number(number), &row.encode())?;
     }
     Ok(())
 }
@@ -734,17 +729,12 @@ pub(super) fn release_blob(rows: &mut dyn RowsMut, number: u64) -> Result<(), Ma
     };
     row.references -= 1;
     if row.references > 0 {
-        rows.put(Table::Blobs, &keys::number(number), &to_fields(&row))?;
+        rows.put(Table::Blobs, &keys::number(number), &row.encode())?;
         return Ok(());
     }
     rows.delete(Table::Blobs, &keys::number(number))?;
     rows.delete(Table::Structures, &keys::number(number))?;
-    let place = BlobPlace {
-        segment: row.segment,
-        offset: row.offset,
-        length: row.length,
-    };
-    Ok(rows.release_blob(place)?)
+    Ok(rows.release_blob(row.place)?)
 }
 
 /// Seen state of a viewer who is not the owner, by UID.

@@ -8,7 +8,7 @@ use murder_model::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::{StoreError, Table};
+use crate::rows::{BlobPlace, StoreError, Table};
 
 /// Most keywords of one mailbox: bits of [`MessageRow::keywords`].
 pub(super) const KEYWORDS_MAX: usize = 128;
@@ -76,17 +76,33 @@ pub struct MessageRow {
     pub blob: u64,
 }
 
-/// A blob: content in the log, shared by the messages that have it.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// A blob: content in the log, shared by the messages that have it. The value begins with the
+/// encoded place, by which the engine counts what is alive in a segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BlobRow {
-    /// Segment of the log.
-    pub segment: u32,
-    /// First byte there.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u64,
+    /// Where it is.
+    pub place: BlobPlace,
     /// Messages that have it.
     pub references: u32,
+}
+
+impl BlobRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut value = self.place.encode().to_vec();
+        value.extend_from_slice(&self.references.to_be_bytes());
+        value
+    }
+
+    pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StoreError> {
+        let wrong = || malformed(Table::Blobs, key, "not a place and a count");
+        let (place, references) = value
+            .split_at_checked(BlobPlace::ENCODED)
+            .ok_or_else(wrong)?;
+        Ok(Self {
+            place: BlobPlace::decode(place).ok_or_else(wrong)?,
+            references: u32::from_be_bytes(references.try_into().map_err(|_| wrong())?),
+        })
+    }
 }
 
 /// A row of a unit, taken apart.

@@ -198,8 +198,7 @@ pub fn import_head(
     id: &UnitId,
     head: &UnitHead,
 ) -> Result<bool, MailError> {
-    let edit = staging(rows, id)?;
-    let mut row = edit.unit.clone();
+    let mut row = staging(rows, id)?.unit;
     let equal = row.digest == head.digest;
     row.change = head.change;
     row.outbox = head.outbox;
