@@ -1,0 +1,1 @@
+//! A bounded model check of moves.
