@@ -590,3 +590,41 @@ fn commit_spooled(partition: &mut Partition, spool: &File, length: u64) -> BlobP
     batch.commit().unwrap();
     result.unwrap()
 }
+
+#[test]
+fn an_index_damaged_anywhere_is_noticed_or_harmless() {
+    let disk = MemoryDisk::new();
+    let (mut partition, _) = open(&disk);
+    for key in 0..200u8 {
+        commit_row(&mut partition, &[key], &[key; 50]);
+    }
+    partition.close().unwrap();
+    let index = Path::new("p/index.redb");
+    let length = disk
+        .open(index, engine::OpenMode::Read)
+        .unwrap()
+        .length()
+        .unwrap();
+    let mut rebuilt = 0;
+    for step in 0..64 {
+        let damaged = disk.after(PowerLoss::KeepAll);
+        let offset = length * step / 64;
+        damaged.damage(index, offset, &[0xa5; 700]).unwrap();
+        let report = engine::check(Arc::new(damaged.clone()), options());
+        let opened = Partition::open(Arc::new(damaged), options());
+        if let Ok((_, report)) = &opened {
+            rebuilt += u32::from(report.index_rebuilt.is_some());
+        }
+        let silent = report.is_ok_and(|report| report.is_sound());
+        let (partition, _) = match opened {
+            Ok(opened) => opened,
+            Err(error) => panic!("at {offset}: {error}"),
+        };
+        if silent {
+            for key in 0..200u8 {
+                assert_eq!(read(&partition, &[key]), Some(vec![key; 50]), "at {offset}");
+            }
+        }
+    }
+    assert!(rebuilt > 0);
+}

@@ -294,3 +294,58 @@ proptest! {
         check(&disk, &states, crash);
     }
 }
+
+/// A blob and rows, each batch in doubt until the next, over several segments.
+fn story() -> Vec<Step> {
+    let step = |operations: Vec<Operation>, checkpoint| Step {
+        runs: vec![Run {
+            operations,
+            refused: false,
+        }],
+        checkpoint,
+    };
+    let put = |key, size| Operation::Put {
+        table: 0,
+        key,
+        size,
+    };
+    let blob = |key, size| Operation::PutBlob { key, size };
+    vec![
+        step(vec![put(1, 10), blob(1, 1500)], true),
+        step(vec![put(1, 20), Operation::DeleteBlob { key: 1 }], false),
+        step(vec![put(2, 20), blob(2, 2000)], true),
+        step(
+            vec![Operation::Delete { table: 0, key: 1 }, blob(3, 100)],
+            false,
+        ),
+        step(vec![put(3, 5), blob(4, 100)], false),
+    ]
+}
+
+#[test]
+fn every_moment_of_a_recovery_may_be_its_last() {
+    let whole = MemoryDisk::new();
+    let states = work(&whole, &story());
+    for crash in (0..=whole.changes()).rev().take(6) {
+        let disk = MemoryDisk::new();
+        disk.capture_after(crash);
+        work(&disk, &story());
+        let disk = disk.captured().unwrap_or_else(|| disk.clone());
+        let disk = disk.after(PowerLoss::KeepAll);
+        let rehearsal = disk.after(PowerLoss::KeepAll);
+        drop(open(&rehearsal));
+        for moment in 0..=rehearsal.changes() {
+            let again = disk.after(PowerLoss::KeepAll);
+            again.capture_after(moment);
+            drop(open(&again));
+            let again = again.captured().unwrap_or_else(|| again.clone());
+            for loss in [
+                PowerLoss::KeepAll,
+                PowerLoss::LoseUnsynced,
+                PowerLoss::Torn(moment),
+            ] {
+                check(&again.after(loss), &states, crash);
+            }
+        }
+    }
+}

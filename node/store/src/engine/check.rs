@@ -5,6 +5,7 @@
 //! be readable.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use super::disk::{Disk, OpenMode};
 use super::index::{Index, ReadOnlyRows, index_error};
 use super::overlay::Overlay;
 use super::partition::PartitionOptions;
-use super::recovery::{OpenError, Place, io_error, nothing_replayed, usable};
+use super::place::{OpenError, Place, io_error};
+use super::recovery::{nothing_replayed, usable};
 use super::replay::{Replayed, replay};
 use super::snapshot::{Shared, Snapshots};
 use super::tail::{ScanStart, torn_end};
@@ -172,7 +174,12 @@ pub(crate) fn view_index(place: &Place) -> Result<Index, StoreError> {
         what: format!("open index {}", path.display()),
         source,
     })?;
-    Index::over(overlay, place.options.cache_bytes)
+    // redb panics at some damage.
+    let verified = || Index::verified(overlay, place.options.cache_bytes);
+    catch_unwind(AssertUnwindSafe(verified)).unwrap_or_else(|_| {
+        let reason = "it is damaged beyond what redb can tell";
+        Err(StoreError::Index(reason.into()))
+    })
 }
 
 /// Counts live rows and reads every live blob.

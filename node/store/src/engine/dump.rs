@@ -8,7 +8,7 @@ use super::check::{hex, view_index};
 use super::disk::Disk;
 use super::index::index_error;
 use super::partition::PartitionOptions;
-use super::recovery::{OpenError, Place, io_error};
+use super::place::{OpenError, Place, io_error};
 use super::scan::{Located, SegmentReader};
 use super::segment::FIRST_BATCH;
 use crate::rows::{StoreError, Table};

@@ -114,10 +114,24 @@ impl Index {
         backend: impl StorageBackend,
         cache_bytes: usize,
     ) -> Result<Self, StoreError> {
-        let database = Builder::new()
+        let opened = Builder::new()
             .set_cache_size(cache_bytes)
-            .create_with_backend(backend)
-            .map_err(index_error)?;
+            .create_with_backend(backend);
+        let database = opened.map_err(index_error)?;
+        Ok(Self { database })
+    }
+
+    /// Opens an index and verifies every checksum in it.
+    pub(crate) fn verified(
+        backend: impl StorageBackend,
+        cache_bytes: usize,
+    ) -> Result<Self, StoreError> {
+        let mut builder = Builder::new();
+        builder
+            .set_cache_size(cache_bytes)
+            .set_check_integrity_on_open(true);
+        let opened = builder.create_with_backend(backend);
+        let database = opened.map_err(index_error)?;
         Ok(Self { database })
     }
 

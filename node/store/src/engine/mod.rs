@@ -17,6 +17,7 @@ mod log;
 mod memory_disk;
 mod overlay;
 mod partition;
+mod place;
 mod recovery;
 mod replay;
 mod scan;
@@ -34,7 +35,8 @@ pub use self::disk::{Disk, DiskFile, DiskLock, OpenMode, RealDisk, Space, SpaceP
 pub use self::dump::dump;
 pub use self::memory_disk::{MemoryDisk, PowerLoss};
 pub use self::partition::{Batch, Committed, Partition, PartitionFailed, PartitionOptions};
-pub use self::recovery::{OpenError, RecoveryReport};
+pub use self::place::OpenError;
+pub use self::recovery::RecoveryReport;
 pub use self::segment::LOG_VERSION;
 pub use self::snapshot::{Blob, Snapshot, Snapshots};
 pub use self::tail::Cut;

@@ -4,29 +4,28 @@
 //! [`tail`](super::tail)) and replayed. Without a usable index all of the log is replayed into a
 //! new one, which takes its place by a rename.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use redb::Durability;
 
 use super::batch::Identity;
 use super::damage::Damage;
-use super::disk::{Disk, DiskLock};
+use super::disk::Disk;
 use super::index::{self, Index, Position, index_error};
 use super::log::{Log, NextBatch};
 use super::partition::{Partition, PartitionOptions};
+use super::place::{OpenError, Place, io_error};
 use super::replay::{Replayed, replay};
-use super::segment::{FIRST_BATCH, LOG_VERSION, SegmentFiles};
+use super::segment::FIRST_BATCH;
 use super::snapshot::Shared;
 use super::tail::{Cut, ScanStart, SettledTail, settle};
 use super::tx::Work;
 use super::volume::Volume;
 use crate::rows::StoreError;
 
-const LOCK_FILE: &str = "lock";
-const INDEX_FILE: &str = "index.redb";
 const NEW_INDEX_FILE: &str = "index.redb.new";
 
 /// What opening a partition found and did.
@@ -48,150 +47,6 @@ pub struct RecoveryReport {
     pub damage: Vec<Damage>,
     /// Sequence number of the last record.
     pub last_lsn: u64,
-}
-
-/// Why a partition cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Somebody else has it open.
-    #[error("lock {path}: {holder}")]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-        /// Who holds it.
-        holder: String,
-    },
-    /// The file system failed.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// There is an index but no log: these are not all files of the partition.
-    #[error("{0} holds an index, but no segment of its log")]
-    LogMissing(PathBuf),
-    /// No segment has a readable header.
-    #[error("no segment in {0} has a readable header")]
-    Unreadable(PathBuf),
-    /// A newer program wrote this log.
-    #[error("segment {segment:08x} has version {version}, this program reads {LOG_VERSION}")]
-    Version {
-        /// The segment.
-        segment: u32,
-        /// Its version.
-        version: u32,
-    },
-    /// The index failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> OpenError {
-    let what = what.into();
-    |source| OpenError::Io { what, source }
-}
-
-/// Files of a partition that is locked and whose log exists.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) options: PartitionOptions,
-    pub(crate) files: Arc<SegmentFiles>,
-    pub(crate) segments: BTreeSet<u32>,
-    pub(crate) locks: Vec<DiskLock>,
-}
-
-impl Place {
-    /// Locks the partition's directories and lists its segments.
-    pub(crate) fn lock(
-        disk: Arc<dyn Disk>,
-        options: PartitionOptions,
-        create: bool,
-    ) -> Result<Self, OpenError> {
-        let directory = options.directory.clone();
-        let mut directories = vec![directory.clone()];
-        directories.extend(
-            options
-                .index_directory
-                .clone()
-                .filter(|other| *other != directory),
-        );
-        let mut locks = Vec::new();
-        for directory in &directories {
-            if create {
-                disk.create_directory(directory)
-                    .map_err(io_error(format!("create {}", directory.display())))?;
-            }
-            locks.push(lock(disk.as_ref(), &directory.join(LOCK_FILE))?);
-        }
-        let open_max = options.open_segments_max;
-        let files = Arc::new(SegmentFiles::new(Arc::clone(&disk), &directory, open_max));
-        let listed = files.list();
-        let segments = listed.map_err(io_error(format!("list {}", directory.display())))?;
-        Ok(Self {
-            disk,
-            options,
-            files,
-            segments: segments.into_iter().collect(),
-            locks,
-        })
-    }
-
-    pub(crate) fn index_directory(&self) -> &Path {
-        self.options
-            .index_directory
-            .as_deref()
-            .unwrap_or(&self.options.directory)
-    }
-
-    pub(crate) fn index_path(&self) -> PathBuf {
-        self.index_directory().join(INDEX_FILE)
-    }
-
-    fn index_exists(&self) -> Result<bool, OpenError> {
-        let directory = self.index_directory();
-        let names = self.disk.list(directory);
-        let names = names.map_err(io_error(format!("list {}", directory.display())))?;
-        Ok(names.iter().any(|name| name == INDEX_FILE))
-    }
-
-    /// The identity in the first readable segment header.
-    pub(crate) fn identity(&self) -> Result<Option<Identity>, OpenError> {
-        for segment in &self.segments {
-            let header = self.files.header(*segment);
-            let header = header.map_err(io_error(format!("read segment {segment:08x}")))?;
-            if let Some(header) = header {
-                if header.version != LOG_VERSION {
-                    let version = header.version;
-                    let segment = *segment;
-                    return Err(OpenError::Version { segment, version });
-                }
-                return Ok(Some(header.identity));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether nothing was ever committed here: at most a first segment without a header.
-    fn is_new(&self) -> Result<bool, OpenError> {
-        for segment in &self.segments {
-            let length = self.files.get(*segment).and_then(|file| file.length());
-            if length.map_err(io_error(format!("read segment {segment:08x}")))? > FIRST_BATCH {
-                return Ok(false);
-            }
-        }
-        Ok(self.segments.len() <= 1)
-    }
-
-    /// The index, if it is usable and belongs to this log.
-    pub(crate) fn open_index(&self, identity: Identity) -> Result<(Index, Replayed), StoreError> {
-        let cache_bytes = self.options.cache_bytes;
-        let index = Index::open(self.disk.as_ref(), &self.index_path(), false, cache_bytes)?;
-        let replayed = usable(&index, identity)?;
-        Ok((index, replayed))
-    }
 }
 
 /// What the index says, if it belongs to this log.
@@ -243,16 +98,6 @@ impl Replayed {
     }
 }
 
-fn lock(disk: &dyn Disk, path: &Path) -> Result<DiskLock, OpenError> {
-    disk.lock(path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked {
-            path: path.to_path_buf(),
-            holder: error.to_string(),
-        },
-        _ => io_error(format!("lock {}", path.display()))(error),
-    })
-}
-
 impl Partition {
     /// Opens the partition in `options.directory`, or creates it if there is nothing. Whatever
     /// was committed is there when this returns, and nothing in the log is in doubt any more.
@@ -273,17 +118,20 @@ impl Partition {
             }
             None => return Err(OpenError::Unreadable(place.options.directory)),
         };
-        if place.index_exists()? {
-            match place.open_index(identity) {
-                Ok((index, replayed)) => {
-                    return recover(place, index, replayed, report);
-                }
-                Err(error) => report.index_rebuilt = Some(error.to_string()),
+        if !place.index_exists()? {
+            if !report.created {
+                report.index_rebuilt = Some("it does not exist".into());
             }
-        } else if !report.created {
-            report.index_rebuilt = Some("it does not exist".into());
+            return rebuild_and_recover(place, identity, 0, report);
         }
-        rebuild_and_recover(place, identity, 0, report)
+        let (disk, options) = (Arc::clone(&place.disk), place.options.clone());
+        match recover_with_index(place, identity, report.clone()) {
+            Err(OpenError::Store(StoreError::Index(reason))) => {
+                report.index_rebuilt = Some(reason);
+                rebuild_and_recover(Place::lock(disk, options, false)?, identity, 0, report)
+            }
+            opened => opened,
+        }
     }
 
     /// Builds the index anew from the log, whatever the present one holds.
@@ -326,20 +174,37 @@ fn create_log(place: &mut Place) -> Result<Identity, OpenError> {
     Ok(identity)
 }
 
+/// Recovers with the index there is. redb panics at some damage; that, too, is an unusable index.
+fn recover_with_index(
+    place: Place,
+    identity: Identity,
+    report: RecoveryReport,
+) -> Result<(Partition, RecoveryReport), OpenError> {
+    let recovered = catch_unwind(AssertUnwindSafe(|| {
+        let (index, replayed) = place.open_index(identity)?;
+        recover(place, index, replayed, report)
+    }));
+    recovered.unwrap_or_else(|_| {
+        let reason = "it is damaged beyond what redb can tell".into();
+        Err(OpenError::Store(StoreError::Index(reason)))
+    })
+}
+
 fn rebuild_and_recover(
     place: Place,
     identity: Identity,
     synced: u64,
     report: RecoveryReport,
 ) -> Result<(Partition, RecoveryReport), OpenError> {
-    let path = place.index_directory().join(NEW_INDEX_FILE);
+    let directory = place.index_directory().to_path_buf();
+    let path = directory.join(NEW_INDEX_FILE);
+    let usual_path = place.index_path();
     let index = Index::open(place.disk.as_ref(), &path, true, place.options.cache_bytes)?;
     let (partition, report) = recover(place, index, nothing_replayed(identity, synced), report)?;
     // The new index is durable; whichever of the two a crash leaves, the log fills the rest in.
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let disk = partition.shared.files.disk();
-    disk.rename(&path, &directory.join(INDEX_FILE))
-        .and_then(|()| disk.sync_directory(directory))
+    disk.rename(&path, &usual_path)
+        .and_then(|()| disk.sync_directory(&directory))
         .map_err(io_error("put the new index in its place"))?;
     Ok((partition, report))
 }
