@@ -159,13 +159,13 @@ fn a_restored_volume_serves_nothing_until_confirmed_and_then_raises_its_uidvalid
     };
     be_a.report(&mut master);
     let blocked = [Response::Refused(Refusal::Blocked)];
-    let before = be_a.clone();
+    let mut before = be_a.clone();
     for (incarnation, lsn) in [(6, 500), (8, 499)] {
         (be_a.incarnation, be_a.lsn) = (incarnation, lsn);
         assert_eq!(be_a.report(&mut master), blocked);
     }
     assert_eq!(
-        before.clone().report(&mut master),
+        before.report(&mut master),
         blocked,
         "only an administrator helps"
     );

@@ -116,10 +116,7 @@ fn rows_carry_unit_epoch_and_number_and_old_or_foreign_ones_are_refused() {
     let delete = RowOp::Delete {
         name: Name::from("user.alice.W"),
     };
-    assert_eq!(
-        send(row("be-a", "user.alice", 1, 7, delete.clone())),
-        applied(9)
-    );
+    assert_eq!(send(row("be-a", "user.alice", 1, 7, delete)), applied(9));
     for (server, epoch, name) in [
         ("be-b", 1, "user.alice.W"),
         ("be-a", 2, "user.alice.W"),
