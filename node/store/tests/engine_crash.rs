@@ -208,7 +208,11 @@ fn check(disk: &MemoryDisk, states: &[(u64, Model)], crash: u64) {
         "after {crash} changes, {report:?}: found {found:?}, may be {may_be:?}"
     );
     let counts = partition.segment_counts().clone();
+    let lost = disk.after(PowerLoss::LoseUnsynced);
     drop(partition);
+    let (served, report) = open(&lost);
+    assert_eq!(read(&served.snapshots()), found, "what is served is durable: {report:?}");
+    drop(served);
     let (again, report) = open(disk);
     assert_eq!(
         (report.replayed_batches, report.rewritten, report.cuts),
@@ -295,30 +299,37 @@ proptest! {
     }
 }
 
-/// A blob and rows, each batch in doubt until the next, over several segments.
-fn story() -> Vec<Step> {
-    let step = |operations: Vec<Operation>, checkpoint| Step {
-        runs: vec![Run {
-            operations,
-            refused: false,
-        }],
-        checkpoint,
+fn one(operations: Vec<Operation>, checkpoint: bool) -> Step {
+    let run = Run {
+        operations,
+        refused: false,
     };
-    let put = |key, size| Operation::Put {
+    Step {
+        runs: vec![run],
+        checkpoint,
+    }
+}
+
+fn put(key: u8, size: usize) -> Operation {
+    Operation::Put {
         table: 0,
         key,
         size,
-    };
+    }
+}
+
+/// A blob and rows, each batch in doubt until the next, over several segments.
+fn story() -> Vec<Step> {
     let blob = |key, size| Operation::PutBlob { key, size };
     vec![
-        step(vec![put(1, 10), blob(1, 1500)], true),
-        step(vec![put(1, 20), Operation::DeleteBlob { key: 1 }], false),
-        step(vec![put(2, 20), blob(2, 2000)], true),
-        step(
+        one(vec![put(1, 10), blob(1, 1500)], true),
+        one(vec![put(1, 20), Operation::DeleteBlob { key: 1 }], false),
+        one(vec![put(2, 20), blob(2, 2000)], true),
+        one(
             vec![Operation::Delete { table: 0, key: 1 }, blob(3, 100)],
             false,
         ),
-        step(vec![put(3, 5), blob(4, 100)], false),
+        one(vec![put(3, 5), blob(4, 100)], false),
     ]
 }
 
@@ -346,6 +357,45 @@ fn every_moment_of_a_recovery_may_be_its_last() {
             ] {
                 check(&again.after(loss), &states, crash);
             }
+        }
+    }
+}
+
+/// Segments die, one with a removal that guards an older one, and are dropped.
+#[test]
+fn every_moment_of_a_checkpoint_may_be_its_last() {
+    let delete = Operation::Delete { table: 0, key: 1 };
+    let steps = [
+        one(vec![put(1, 2100)], true),
+        one(vec![delete, put(2, 2100)], true),
+        one(vec![put(2, 2100)], true),
+        one(vec![put(2, 2200)], false),
+        one(vec![], true),
+        one(vec![], true),
+        one(vec![put(3, 1)], true),
+    ];
+    let whole = MemoryDisk::new();
+    let states = work(&whole, &steps);
+    let names = whole.list(Path::new("partition")).unwrap();
+    assert!(
+        !names.contains(&"log-00000001.seg".to_owned()),
+        "dropped: {names:?}"
+    );
+    assert!(
+        !names.contains(&"log-00000002.seg".to_owned()),
+        "dropped: {names:?}"
+    );
+    for crash in 0..=whole.changes() {
+        let disk = MemoryDisk::new();
+        disk.capture_after(crash);
+        work(&disk, &steps);
+        let disk = disk.captured().unwrap_or_else(|| disk.clone());
+        for loss in [
+            PowerLoss::KeepAll,
+            PowerLoss::LoseUnsynced,
+            PowerLoss::Torn(crash),
+        ] {
+            check(&disk.after(loss), &states, crash);
         }
     }
 }
