@@ -15,6 +15,8 @@ use crate::rows::{Rows, RowsMut, StoreError, Table};
 pub struct Vanished {
     /// Their UIDs, as far as marks are kept.
     pub uids: UidSet,
+    /// Whether all marks since then are kept.
+    pub complete: bool,
 }
 
 /// UIDs removed from `mailbox` after `since`, as far as marks are kept.
@@ -37,8 +39,10 @@ pub fn vanished_since(
         ControlFlow::Continue(())
     })?;
     uids.sort_unstable();
+    let complete = crate::mail::unit(rows, unit)?.is_some_and(|row| row.forgotten <= since.get());
     Ok(Vanished {
         uids: uids.into_iter().collect(),
+        complete,
     })
 }
 
@@ -66,11 +70,11 @@ pub fn prune_marks(
     let full = candidates.len() == limit;
     let mut old = Vec::new();
     for index in &candidates {
-        let Some((_, table, key)) = keys::split_change(index) else {
+        let Some((change, table, key)) = keys::split_change(index) else {
             continue;
         };
         if is_mark_before(rows, table, key, before)? {
-            old.push((table, key.to_vec()));
+            old.push((change, table, key.to_vec()));
         }
     }
     // Marks come in the order of their changes: where one is young, all behind it are.
@@ -79,7 +83,8 @@ pub fn prune_marks(
         return Ok(false);
     }
     let mut edit = Edit::begin(rows, unit)?;
-    for (table, key) in old {
+    for (change, table, key) in old {
+        edit.unit.forgotten = edit.unit.forgotten.max(change);
         edit.forget(table, &key)?;
     }
     edit.finish_unchanged()?;

@@ -9,7 +9,7 @@ use crate::mail::error::MailError;
 use crate::mail::row::{Row, decode, encode_live, encode_mark, local_length, to_fields};
 use crate::mail::unit::{UnitRow, put_unit, unit};
 use crate::mail::{Entry, keys};
-use crate::rows::{RowsMut, Table};
+use crate::rows::{Rows, RowsMut, Table};
 
 /// What those who look at a mailbox must be told.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,9 +58,7 @@ impl<'a> Edit<'a> {
     /// Begins an operation on a unit that is served here.
     pub(super) fn begin(rows: &'a mut dyn RowsMut, id: &UnitId) -> Result<Self, MailError> {
         let edit = Self::begin_any(rows, id)?;
-        if edit.unit.ownership.state != UnitState::Owner {
-            return Err(MailError::NotOwner(Some(Box::new(edit.unit.ownership))));
-        }
+        check_owner(&edit.unit)?;
         Ok(edit)
     }
 
@@ -155,5 +153,18 @@ impl<'a> Edit<'a> {
     /// Ends an operation that used no change number of its own.
     pub(super) fn finish_unchanged(self) -> Result<(), MailError> {
         put_unit(self.rows, &self.unit)
+    }
+}
+
+/// Refuses to read from a unit that is not served here: elsewhere it may be ahead already.
+pub(super) fn check_served(rows: &dyn Rows, id: &UnitId) -> Result<(), MailError> {
+    check_owner(&unit(rows, id)?.ok_or(MailError::NotOwner(None))?)
+}
+
+fn check_owner(unit: &UnitRow) -> Result<(), MailError> {
+    if unit.ownership.state == UnitState::Owner {
+        Ok(())
+    } else {
+        Err(MailError::NotOwner(Some(Box::new(unit.ownership.clone()))))
     }
 }

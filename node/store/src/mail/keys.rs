@@ -1,6 +1,6 @@
 //! Keys of rows. Numbers are big endian, so that byte order is their order.
 
-use murder_model::{MailboxId, MailboxName, RootName, UnitId, UserName};
+use murder_model::{DeliveryId, MailboxId, MailboxName, RootName, UnitId, UserName};
 
 use crate::rows::Table;
 
@@ -59,6 +59,26 @@ pub(super) fn subscription(unit: &UnitId, name: &MailboxName) -> Vec<u8> {
 
 pub(super) fn delivered(unit: &UnitId, key: &[u8; 32]) -> Vec<u8> {
     join(unit.as_bytes(), key)
+}
+
+/// The two kinds of rows in table intents.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum IntentKind {
+    Intent = 1,
+    Result = 2,
+}
+
+pub(super) fn intents(unit: &UnitId, kind: IntentKind) -> Vec<u8> {
+    join(unit.as_bytes(), &[kind as u8])
+}
+
+pub(super) fn intent(unit: &UnitId, kind: IntentKind, id: &DeliveryId) -> Vec<u8> {
+    join(&intents(unit, kind), id.as_bytes())
+}
+
+pub(super) fn intent_id(key: &[u8]) -> Option<DeliveryId> {
+    let id = key.get(17..)?.try_into().ok()?;
+    Some(DeliveryId::from_bytes(id))
 }
 
 pub(super) fn number(number: u64) -> [u8; 8] {

@@ -7,10 +7,11 @@ use murder_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::mail::blob::release_blob;
+use crate::mail::copy::move_rows;
 use crate::mail::edit::{Edit, Effect, Effects};
 use crate::mail::error::MailError;
 use crate::mail::keys;
-use crate::mail::message::{move_rows, release_blob};
 use crate::mail::outbox::{OutboxOperation, push};
 use crate::mail::row::{MailboxRow, live, live_message};
 use crate::rows::{Rows, RowsMut, StoreError, Table};
@@ -221,6 +222,7 @@ pub fn rename_mailbox(
             edit.tell(row.id, Effect::Renamed);
         }
     }
+    drop_placeholders(&mut edit, from, now)?;
     edit.finish()
 }
 
@@ -239,6 +241,34 @@ fn renames(
         }
     }
     Ok(renamed)
+}
+
+/// Queues all that the master must know of the unit's names again: after a change of owner, when rows
+/// that the old owner queued are refused, and for a server that joins a murder. Names that are gone
+/// are repeated as far as their marks are kept.
+pub fn publish_names(rows: &mut dyn RowsMut, unit: &UnitId) -> Result<Effects, MailError> {
+    let low = keys::unit(unit);
+    let high = keys::after_prefix(&low);
+    let mut gone = Vec::new();
+    rows.scan(Table::Names, &low, &high, &mut |key, value| {
+        if !matches!(
+            live::<NameRow>(Table::Names, key, value),
+            Ok(Some(NameRow { mailbox: Some(_) }))
+        ) {
+            gone.push(key[16..].to_vec());
+        }
+        ControlFlow::Continue(())
+    })?;
+    let list = mailboxes(rows, unit)?;
+    let mut edit = Edit::begin(rows, unit)?;
+    for name in gone {
+        let name = MailboxName::parse_internal(&String::from_utf8_lossy(&name))?;
+        push(&mut edit, OutboxOperation::Delete { name })?;
+    }
+    for row in list.into_iter().filter_map(|(_, row)| row) {
+        publish(&mut edit, &row)?;
+    }
+    edit.finish()
 }
 
 /// Replaces the access control list.
@@ -270,6 +300,13 @@ pub(super) fn put_mailbox(edit: &mut Edit<'_>, row: &MailboxRow) -> Result<(), M
     edit.put(Table::Mailboxes, &keys::mailbox(&row.id), row, &[])
 }
 
+/// One above all that the unit, and by the floor of its grant anything else, has ever used.
+pub(super) fn next_uid_validity(edit: &mut Edit<'_>) -> UidValidity {
+    let validity = edit.unit.uid_validity_floor.saturating_add(1);
+    edit.unit.uid_validity_floor = validity;
+    UidValidity::new(validity).expect("one more than another number")
+}
+
 pub(super) fn add_mailbox(
     edit: &mut Edit<'_>,
     id: MailboxId,
@@ -277,13 +314,11 @@ pub(super) fn add_mailbox(
     acl: &Acl,
     special_use: Option<SpecialUse>,
 ) -> Result<(), MailError> {
-    let validity = edit.unit.uid_validity_floor.saturating_add(1);
-    edit.unit.uid_validity_floor = validity;
     let row = MailboxRow {
         id,
         unit: edit.id,
         name: name.clone(),
-        uid_validity: UidValidity::new(validity).expect("one more than another number"),
+        uid_validity: next_uid_validity(edit),
         uid_next: 1,
         highest_mod_seq: ModSeq::new(edit.change),
         exists: 0,
@@ -347,6 +382,15 @@ fn drop_name(edit: &mut Edit<'_>, name: &MailboxName, now: Timestamp) -> Result<
         return put_name(edit, name, None);
     }
     edit.remove(Table::Names, &keys::name(&edit.id, name), now)?;
+    drop_placeholders(edit, name, now)
+}
+
+/// Takes placeholders above `name` away that have no child any more.
+fn drop_placeholders(
+    edit: &mut Edit<'_>,
+    name: &MailboxName,
+    now: Timestamp,
+) -> Result<(), MailError> {
     let mut above = name.parent();
     while let Some(parent) = above {
         let unit = edit.id;

@@ -9,16 +9,21 @@
 //! An operation first checks everything that can refuse it, then writes; what it changed it returns
 //! as [`Effects`], for the views of those who look at the mailbox.
 
+mod blob;
 mod change;
+mod copy;
 mod delivered;
 mod digest;
 mod edit;
 mod error;
+mod flags;
+mod intent;
 mod keys;
 mod mailbox;
 mod message;
 mod outbox;
 mod row;
+mod seen;
 mod subscription;
 mod transfer;
 mod unit;
@@ -28,24 +33,32 @@ mod view;
 mod tests;
 
 pub use change::{Vanished, prune_marks, vanished_since};
+pub use copy::{CopiedUids, copy, move_messages};
 pub use delivered::{delivery_key, prune_delivered, was_delivered};
 pub use digest::recompute_digest;
 pub use edit::{Effect, Effects};
 pub use error::MailError;
+pub use flags::{FlagChange, Stored, StoredFlags, Viewer, store_flags};
+pub use intent::{
+    Intent, append_once, appended_under, complete_intent, intents, prune_results, put_intent,
+};
 pub use mailbox::{
     FolderSpec, children_exist, create_mailbox, delete_mailbox, mailbox, mailbox_by_name,
-    mailboxes, placeholder_exists, rename_mailbox, set_acl, take_recent,
+    mailboxes, placeholder_exists, publish_names, rename_mailbox, set_acl, take_recent,
 };
 pub use message::{
-    Appended, CopiedUids, FlagChange, NewMessage, Stored, StoredFlags, Viewer, append, copy,
-    deliver, expunge, message, messages, move_messages, store_flags, structure,
+    Appended, NewMessage, append, append_as, deliver, expunge, message, messages, structure,
 };
 pub use outbox::{OutboxOperation, OutboxRow, acknowledge_outbox, outbox_after, outbox_length};
 pub use row::{BlobRow, MailboxRow, MessageRow};
+pub use seen::effective_seen;
 pub use subscription::{is_subscribed, subscribe, subscriptions, unsubscribe};
 pub use transfer::{
-    Exported, TransferBlob, TransferRow, UnitHead, drop_unit, export_rows, import_head,
-    import_rows, unit_head,
+    Exported, TransferBlob, TransferContent, TransferRow, UnitHead, drop_unit, export_rows,
+    import_head, import_rows, unit_head,
 };
-pub use unit::{Grant, UnitRow, create_root, ownership, put_ownership, unit, unit_by_root, units};
-pub use view::{Entry, effective_seen, view_entries};
+pub use unit::{
+    Grant, UnitRow, create_root, ownership, put_ownership, raise_uid_validities, unit,
+    unit_by_root, units,
+};
+pub use view::{Entry, view_entries};

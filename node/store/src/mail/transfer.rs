@@ -6,15 +6,16 @@
 
 use std::ops::ControlFlow;
 
-use murder_model::{UnitDigest, UnitId, UnitState};
+use murder_model::{MailboxId, UidSet, UnitDigest, UnitId, UnitState};
 use serde::{Deserialize, Serialize};
 
+use crate::mail::blob::{add_content, release_blob};
 use crate::mail::edit::Edit;
 use crate::mail::error::MailError;
 use crate::mail::keys;
 use crate::mail::mailbox::forget_content;
-use crate::mail::message::{add_content, release_blob};
-use crate::mail::row::{Row, decode, encode_live, live_message, malformed};
+use crate::mail::row::{MailboxRow, Row, decode, encode_live, live, live_message, malformed};
+use crate::mail::seen::take_seen;
 use crate::mail::unit::{put_unit, unit};
 use crate::rows::{BlobPlace, BlobSource, Rows, RowsMut, Table};
 
@@ -29,6 +30,8 @@ pub struct UnitHead {
     pub outbox: u64,
     /// New mailboxes get a UIDVALIDITY above this.
     pub uid_validity_floor: u32,
+    /// Marks of changes up to this one may be forgotten.
+    pub forgotten: u64,
     /// Its mailboxes.
     pub mailboxes: u64,
     /// Its messages.
@@ -55,6 +58,9 @@ pub struct TransferRow {
 pub struct TransferBlob {
     /// Where they are in the source's log.
     pub place: BlobPlace,
+    /// Change number of the message's creation. If an earlier round went beyond it, the destination
+    /// has the bytes already, unless the message changed while that round ran.
+    pub created: u64,
 }
 
 /// A step of a round.
@@ -74,6 +80,7 @@ pub fn unit_head(rows: &dyn Rows, id: &UnitId) -> Result<UnitHead, MailError> {
         digest: row.digest,
         outbox: row.outbox,
         uid_validity_floor: row.uid_validity_floor,
+        forgotten: row.forgotten,
         mailboxes: row.mailboxes,
         messages: row.messages,
         bytes: row.bytes,
@@ -149,47 +156,103 @@ fn take_apart(
             let (place, _) = super::message::structure(rows, &message)?
                 .ok_or_else(|| malformed(table, key, "its blob is missing"))?;
             let value = encode_live(change, fields, &[]);
-            Ok((row(value, true), Some(TransferBlob { place })))
+            let blob = TransferBlob {
+                place,
+                created: message.created,
+            };
+            Ok((row(value, true), Some(blob)))
         }
         _ => Ok((row(value.to_vec(), false), None)),
     }
 }
 
-/// Puts rows of a unit that is being staged here. `contents` has one entry a row: the message's bytes
-/// and encoded structure for rows with content.
+/// Bytes and encoded structure of a message on its way in.
+pub type TransferContent<'a> = (BlobSource<'a>, &'a [u8]);
+
+/// Puts rows of a unit that is being staged here; what an earlier stay left must have been dropped.
+/// `contents` has one entry a row: for a message its content, or `None` if it is thought to be here
+/// already. Returns the indices of messages that were left out because their content is not here: the
+/// source sends them again with it.
 pub fn import_rows(
     rows: &mut dyn RowsMut,
     id: &UnitId,
     imported: &[TransferRow],
-    contents: &[Option<(BlobSource<'_>, &[u8])>],
-) -> Result<(), MailError> {
+    contents: &[Option<TransferContent<'_>>],
+) -> Result<Vec<usize>, MailError> {
+    debug_assert_eq!(imported.len(), contents.len(), "one entry a row");
     let mut edit = staging(rows, id)?;
-    for (row, content) in imported.iter().zip(contents) {
+    let mut missing = Vec::new();
+    for (index, (row, content)) in imported.iter().zip(contents).enumerate() {
         let table = Table::from_number(row.table)
             .filter(|table| travels(*table))
             .ok_or_else(|| malformed(Table::Changes, &row.key, "no such table travels"))?;
-        if !belongs(edit.rows, id, table, &row.key)? {
+        if !belongs(edit.rows, id, table, row)? {
             return Err(malformed(table, &row.key, "not a row of the unit").into());
         }
-        if table == Table::Messages
-            && let Some(old) = edit.rows.read(table, &row.key)?
-            && let Some(message) = live_message(&row.key, &old)?
-        {
-            release_blob(edit.rows, message.blob)?;
+        let is_here = match table {
+            Table::Messages => import_message(&mut edit, row, *content)?,
+            _ => import_row(&mut edit, table, row)?,
+        };
+        if !is_here {
+            missing.push(index);
         }
-        let mut value = row.value.clone();
-        if let Some((content, structure)) = content {
-            let blob = add_content(edit.rows, *content, structure)?;
-            value.extend_from_slice(&blob.to_be_bytes());
-        }
-        let is_mark = matches!(decode(table, &row.key, &value)?, Row::Mark { .. });
-        if is_mark && table == Table::Mailboxes {
-            // The source forgot what was in it without a mark for each message.
-            forget_content(&mut edit, &row.key)?;
-        }
-        edit.put_encoded(table, &row.key, &value)?;
     }
-    edit.finish_unchanged()
+    edit.finish_unchanged()?;
+    Ok(missing)
+}
+
+fn import_row(edit: &mut Edit<'_>, table: Table, row: &TransferRow) -> Result<bool, MailError> {
+    let is_mark = matches!(decode(table, &row.key, &row.value)?, Row::Mark { .. });
+    if is_mark && table == Table::Mailboxes {
+        // The source forgot what was in it without a mark for each message.
+        forget_content(edit, &row.key)?;
+    }
+    edit.put_encoded(table, &row.key, &row.value)?;
+    Ok(true)
+}
+
+/// False if the message's content is needed and neither given nor here.
+fn import_message(
+    edit: &mut Edit<'_>,
+    row: &TransferRow,
+    content: Option<TransferContent<'_>>,
+) -> Result<bool, MailError> {
+    let old = match edit.rows.read(Table::Messages, &row.key)? {
+        Some(value) => live_message(&row.key, &value)?,
+        None => None,
+    };
+    let mut value = row.value.clone();
+    value.extend_from_slice(&[0; 8]);
+    let new = match value[0] {
+        0 => live_message(&row.key, &value)?,
+        _ => None,
+    };
+    let Some(new) = new else {
+        decode(Table::Messages, &row.key, &row.value)?;
+        if let (Some(mailbox), Some(uid)) = (row.key.first_chunk(), keys::message_uid(&row.key)) {
+            let mailbox = MailboxId::from_bytes(*mailbox);
+            take_seen(edit, &mailbox, &UidSet::range(uid, uid))?;
+        }
+        if let Some(old) = old {
+            release_blob(edit.rows, old.blob)?;
+        }
+        edit.put_encoded(Table::Messages, &row.key, &row.value)?;
+        return Ok(true);
+    };
+    let blob = match (old, content) {
+        (Some(old), _) if old.guid == new.guid => old.blob,
+        (old, Some((content, structure))) => {
+            if let Some(old) = old {
+                release_blob(edit.rows, old.blob)?;
+            }
+            add_content(edit.rows, content, structure)?
+        }
+        (_, None) => return Ok(false),
+    };
+    value.truncate(row.value.len());
+    value.extend_from_slice(&blob.to_be_bytes());
+    edit.put_encoded(Table::Messages, &row.key, &value)?;
+    Ok(true)
 }
 
 /// Takes the source's head over; true if the digest of the rows here is the source's.
@@ -203,6 +266,7 @@ pub fn import_head(
     row.change = head.change;
     row.outbox = head.outbox;
     row.uid_validity_floor = head.uid_validity_floor;
+    row.forgotten = head.forgotten;
     row.mailboxes = head.mailboxes;
     row.messages = head.messages;
     row.bytes = head.bytes;
@@ -211,7 +275,8 @@ pub fn import_head(
 }
 
 /// Drops at most `limit` rows of a unit that is not served here; true if there are more. The unit's
-/// own row stays, as the tombstone that remembers its epoch.
+/// own row stays, as the tombstone that remembers its epoch. Refused unless the unit's state says that
+/// its data here is worth nothing: staging, moved, gone.
 pub fn drop_unit(rows: &mut dyn RowsMut, id: &UnitId, limit: usize) -> Result<bool, MailError> {
     let low = keys::unit(id);
     let high = keys::after_prefix(&low);
@@ -225,7 +290,11 @@ pub fn drop_unit(rows: &mut dyn RowsMut, id: &UnitId, limit: usize) -> Result<bo
         }
     })?;
     let mut edit = Edit::begin_any(rows, id)?;
-    if edit.unit.ownership.state == UnitState::Owner {
+    // A released unit may still be given back, a prepared one may be all that there is.
+    if !matches!(
+        edit.unit.ownership.state,
+        UnitState::Staging { .. } | UnitState::Moved { .. } | UnitState::Gone
+    ) {
         return Err(MailError::NotOwner(Some(Box::new(edit.unit.ownership))));
     }
     for index in &named {
@@ -269,20 +338,36 @@ fn travels(table: Table) -> bool {
             | Table::Quotas
             | Table::Sieve
             | Table::Delivered
+            | Table::Intents
     )
 }
 
 /// A peer may write rows of the unit that it sends, and no others. Rows of mailboxes are checked
-/// against the mailbox' own unit if it is known here already.
-fn belongs(rows: &dyn Rows, id: &UnitId, table: Table, key: &[u8]) -> Result<bool, MailError> {
-    match table {
-        Table::Mailboxes | Table::Messages | Table::Seen => {
-            let Some(mailbox) = key.first_chunk::<16>() else {
-                return Ok(false);
-            };
-            let mailbox = murder_model::MailboxId::from_bytes(*mailbox);
-            Ok(super::mailbox(rows, &mailbox)?.is_none_or(|row| row.unit == *id))
-        }
-        _ => Ok(key.starts_with(id.as_bytes())),
+/// against the mailbox' own unit, as far as it is known here already.
+fn belongs(
+    rows: &dyn Rows,
+    id: &UnitId,
+    table: Table,
+    row: &TransferRow,
+) -> Result<bool, MailError> {
+    if !matches!(table, Table::Mailboxes | Table::Messages | Table::Seen) {
+        return Ok(row.key.starts_with(id.as_bytes()));
     }
+    let Some(mailbox) = row.key.first_chunk::<16>() else {
+        return Ok(false);
+    };
+    let mailbox = MailboxId::from_bytes(*mailbox);
+    let length_fits = match table {
+        Table::Mailboxes => row.key.len() == 16,
+        Table::Messages => row.key.len() == 20,
+        _ => row.key.len() > 21,
+    };
+    if !length_fits || super::mailbox(rows, &mailbox)?.is_some_and(|row| row.unit != *id) {
+        return Ok(false);
+    }
+    if table != Table::Mailboxes {
+        return Ok(true);
+    }
+    let new: Option<MailboxRow> = live(table, &row.key, &row.value)?;
+    Ok(new.is_none_or(|new| new.unit == *id && new.id == mailbox))
 }

@@ -7,9 +7,9 @@ use murder_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::mail::edit::{Edit, Effects};
+use crate::mail::edit::{Edit, Effect, Effects};
 use crate::mail::error::MailError;
-use crate::mail::mailbox::{FolderSpec, add_mailbox};
+use crate::mail::mailbox::{FolderSpec, add_mailbox, mailboxes, next_uid_validity, put_mailbox};
 use crate::mail::row::{fields_of, to_fields};
 use crate::mail::{keys, subscription};
 use crate::rows::{Rows, RowsMut, Table};
@@ -27,6 +27,8 @@ pub struct UnitRow {
     pub outbox: u64,
     /// New mailboxes get a UIDVALIDITY above this.
     pub uid_validity_floor: u32,
+    /// Marks of changes up to this one may be forgotten.
+    pub forgotten: u64,
     /// Its mailboxes.
     pub mailboxes: u64,
     /// Its messages.
@@ -119,6 +121,7 @@ pub fn put_ownership(rows: &mut dyn RowsMut, record: &OwnershipRecord) -> Result
             digest: UnitDigest::default(),
             outbox: 0,
             uid_validity_floor: 0,
+            forgotten: 0,
             mailboxes: 0,
             messages: 0,
             bytes: 0,
@@ -183,4 +186,22 @@ pub fn create_root(
         subscription::put(&mut edit, &name)?;
     }
     Ok((id, edit.finish()?))
+}
+
+/// Gives every mailbox a new UIDVALIDITY above `floor`: clients must forget what they know of a unit
+/// whose volume was set back in time.
+pub fn raise_uid_validities(
+    rows: &mut dyn RowsMut,
+    id: &UnitId,
+    floor: u32,
+) -> Result<Effects, MailError> {
+    let list = mailboxes(rows, id)?;
+    let mut edit = Edit::begin(rows, id)?;
+    edit.unit.uid_validity_floor = edit.unit.uid_validity_floor.max(floor);
+    for mut row in list.into_iter().filter_map(|(_, row)| row) {
+        row.uid_validity = next_uid_validity(&mut edit);
+        put_mailbox(&mut edit, &row)?;
+        edit.tell(row.id, Effect::Renamed);
+    }
+    edit.finish()
 }

@@ -1,9 +1,9 @@
 //! What sessions need of each message all the time, in little memory.
 
-use murder_model::{MailboxId, ModSeq, SystemFlags, UidSet, UserName};
+use murder_model::{MailboxId, ModSeq, SystemFlags};
 
 use crate::mail::error::MailError;
-use crate::mail::message::{messages, seen_rows};
+use crate::mail::message::messages;
 use crate::mail::row::MessageRow;
 use crate::rows::Rows;
 
@@ -49,21 +49,4 @@ pub fn view_entries(rows: &dyn Rows, mailbox: &MailboxId) -> Result<Vec<Entry>, 
         .iter()
         .map(|(uid, message)| Entry::new(*uid, message))
         .collect())
-}
-
-/// UIDs that a viewer who is not the owner has seen, and the changes of that, by UID.
-pub fn effective_seen(
-    rows: &dyn Rows,
-    mailbox: &MailboxId,
-    user: &UserName,
-) -> Result<(UidSet, Vec<(u32, ModSeq)>), MailError> {
-    let mut seen = UidSet::new();
-    let mut changes = Vec::new();
-    for (uid, is_seen, changed) in seen_rows(rows, mailbox, user)? {
-        if is_seen {
-            seen.insert(uid);
-        }
-        changes.push((uid, changed));
-    }
-    Ok((seen, changes))
 }
