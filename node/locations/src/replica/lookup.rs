@@ -54,6 +54,12 @@ impl ReplicaReader {
         Shown::open(&self.database.begin_read()?)
     }
 
+    /// Pages that lookups have read so far, from memory or disk: what they cost.
+    pub fn pages_read(&self) -> u64 {
+        let stats = self.database.cache_stats();
+        stats.read_hits() + stats.read_misses()
+    }
+
     /// Everything up to here is shown.
     pub fn position(&self) -> Result<Position, ReplicaError> {
         Ok(self.shown()?.position)

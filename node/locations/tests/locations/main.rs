@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cyrus_rows;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod ownership_model;
 #[cfg(test)]
 mod ownership_table;
