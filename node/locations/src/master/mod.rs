@@ -315,8 +315,14 @@ fn find_unit(tables: &Tables<'_>, unit: &UnitRef) -> Answer {
         UnitRef::Id(unit) => tables.unit(*unit)?,
         UnitRef::Root(root) => tables.unit_by_root(root)?,
     };
-    if let Some(record) = &record {
-        answerable(tables, record)?;
+    match (&record, unit) {
+        (Some(record), _) => answerable(tables, record)?,
+        (None, UnitRef::Id(unit)) if tables.dropped(*unit)?.is_none() => {
+            if let Some(heard) = tables.heard(*unit)? {
+                return Err(Refusal::AwaitingReports(vec![heard.by]).into());
+            }
+        }
+        (None, _) => {}
     }
     Ok(Response::Unit(record))
 }
@@ -328,6 +334,20 @@ fn answerable(tables: &Tables<'_>, record: &UnitRecord) -> Result<(), Stop> {
     }
     if record.confirmed != tables.meta.term {
         return Err(Refusal::AwaitingReports(vec![record.server.clone()]).into());
+    }
+    if let Some(heard) = tables.heard(record.unit)?
+        && heard.epoch > record.epoch
+    {
+        // The destination has it no more and did not give it on: the source may have it back.
+        let given_back = heard.gone
+            && heard.epoch == record.epoch.next()
+            && record.standing
+                == (Standing::Released {
+                    to: heard.by.clone(),
+                });
+        if !given_back {
+            return Err(Refusal::AwaitingReports(vec![heard.moved_to.unwrap_or(heard.by)]).into());
+        }
     }
     if let Standing::Released { to } = &record.standing {
         let heard = tables

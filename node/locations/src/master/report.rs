@@ -1,11 +1,13 @@
 //! Reports of servers: promises to a term (O5), restored volumes (O8), and what each holds.
 
-use murder_model::{Incarnation, OutboxNumber, ServerId, UnitState};
+use murder_model::{Epoch, Incarnation, OutboxNumber, ServerId, UnitState};
 
-use super::tables::Tables;
+use super::tables::{Heard, Tables};
 use super::{Answer, Stop, backend, server_name};
 use crate::name::Name;
-use crate::record::{PartitionSpace, Restored, ServerFlags, ServerRecord, Standing, UnitRecord};
+use crate::record::{
+    LastMove, PartitionSpace, Restored, ServerFlags, ServerRecord, Standing, UnitRecord,
+};
 use crate::request::{Identity, Refusal, Report, ReportedUnit, Response, Verdict};
 
 /// Agreed, and no name of the unit is known under its epoch.
@@ -77,16 +79,120 @@ impl Tables<'_> {
             return Ok(Response::Verdict(verdict));
         }
         let record = self.unit(held.unit)?;
+        if !matches!(held.state, UnitState::Owner | UnitState::Released { .. }) {
+            self.hear(&server, &held, record.as_ref())?;
+        }
         match (&held.state, record) {
             (UnitState::Owner | UnitState::Released { .. }, None) => self.adopt(&server, &held),
             (UnitState::Owner | UnitState::Released { .. }, Some(record)) => {
                 self.compare(&server, &held, record)
             }
-            (_, Some(record)) if record.epoch > held.epoch => {
-                Ok(Response::Verdict(Verdict::Record(record)))
+            (
+                UnitState::Prepared {
+                    move_id,
+                    attempt,
+                    epoch,
+                    ..
+                },
+                record,
+            ) => {
+                let last = LastMove {
+                    move_id: *move_id,
+                    attempt: *attempt,
+                    flipped: true,
+                };
+                self.prepared(&server, &held, record, last, *epoch)
             }
+            (_, Some(record)) if record.epoch > held.epoch => self.ahead(&server, record),
             _ => Ok(Response::Verdict(NOTHING_APPLIED)),
         }
+    }
+
+    /// Notes a later epoch than the record's that the reporter knows of.
+    fn hear(
+        &mut self,
+        server: &ServerRecord,
+        held: &ReportedUnit,
+        record: Option<&UnitRecord>,
+    ) -> Result<(), Stop> {
+        let heard = Heard {
+            epoch: held.epoch,
+            by: server.server.clone(),
+            gone: held.state == UnitState::Gone,
+            moved_to: match &held.state {
+                UnitState::Moved { to, .. } => Some(to.clone()),
+                _ => None,
+            },
+        };
+        let news = record.is_none_or(|record| record.epoch < held.epoch);
+        let rank = |heard: &Heard| (heard.epoch, heard.moved_to.is_some(), heard.gone);
+        if news
+            && self
+                .heard(held.unit)?
+                .is_none_or(|known| rank(&known) < rank(&heard))
+        {
+            self.put_heard(held.unit, &heard)?;
+        }
+        Ok(())
+    }
+
+    /// A server that waits for its grant. It has it if the record says so, or if the source reports
+    /// that it gave the unit away at this very epoch: then the lost master had flipped it.
+    fn prepared(
+        &mut self,
+        server: &ServerRecord,
+        held: &ReportedUnit,
+        record: Option<UnitRecord>,
+        last: LastMove,
+        granted: Epoch,
+    ) -> Answer {
+        if let Some(record) = &record
+            && record.epoch > held.epoch
+        {
+            let mine = record.epoch == granted && record.last_move == Some(last);
+            return if mine {
+                self.ahead(server, record.clone())
+            } else {
+                Ok(Response::Verdict(Verdict::Record(record.clone())))
+            };
+        }
+        let given = self.heard(held.unit)?.is_some_and(|heard| {
+            heard.epoch == granted && heard.moved_to.as_ref() == Some(&server.server)
+        });
+        if !given {
+            return Ok(Response::Verdict(NOTHING_APPLIED));
+        }
+        if let Some(other) = self.unit_by_root(&Name::from(&held.root))?
+            && other.unit != held.unit
+        {
+            return Ok(Response::Verdict(Verdict::RootTaken(other)));
+        }
+        let record = UnitRecord {
+            term: self.meta.term,
+            epoch: granted,
+            last_move: Some(last),
+            ..self.as_reported(server, held)
+        };
+        self.put_unit(record.clone())?;
+        Ok(Response::Verdict(Verdict::Record(record)))
+    }
+
+    /// The record is ahead of what the server holds. If it owns the unit, and was granted it by a reign
+    /// that it has since promised to refuse, it is granted it by this one.
+    fn ahead(&mut self, server: &ServerRecord, record: UnitRecord) -> Answer {
+        let own = record.server_id == server.server_id;
+        if !own || record.confirmed == self.meta.term {
+            return Ok(Response::Verdict(Verdict::Record(record)));
+        }
+        let term = self.meta.term;
+        let record = UnitRecord {
+            term,
+            confirmed: term,
+            standing: Standing::Owned,
+            ..record
+        };
+        self.put_unit(record.clone())?;
+        Ok(Response::Verdict(Verdict::Record(record)))
     }
 
     /// A unit that the master does not know.
@@ -131,11 +237,16 @@ impl Tables<'_> {
             return Ok(Response::Verdict(Verdict::Regranted(record)));
         }
         if held.epoch > record.epoch {
-            if record.confirmed == self.meta.term {
+            let settled = record.standing == Standing::Owned;
+            if record.confirmed == self.meta.term && settled {
                 // Something that was acknowledged is not here any more.
                 let term = self.begin_term(held.term)?;
                 return Ok(Response::Promise { term });
             }
+            self.put_unit(self.as_reported(server, held))?;
+            return Ok(Response::Verdict(NOTHING_APPLIED));
+        }
+        if held.epoch == record.epoch && !own && record.confirmed != self.meta.term {
             self.put_unit(self.as_reported(server, held))?;
             return Ok(Response::Verdict(NOTHING_APPLIED));
         }
@@ -166,7 +277,7 @@ impl Tables<'_> {
             })?;
             return Ok(Response::Refused(Refusal::Blocked));
         }
-        Ok(Response::Verdict(Verdict::Record(record)))
+        self.ahead(server, record)
     }
 
     fn as_reported(&self, server: &ServerRecord, held: &ReportedUnit) -> UnitRecord {

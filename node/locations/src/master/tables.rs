@@ -26,6 +26,7 @@ pub(crate) const ROOTS: Definition = TableDefinition::new("roots");
 const CYRUS_UNITS: Definition = TableDefinition::new("cyrus_units");
 const OWNED: Definition = TableDefinition::new("owned");
 const OUTBOX: Definition = TableDefinition::new("outbox");
+const HEARD: Definition = TableDefinition::new("heard");
 const DROPPED: Definition = TableDefinition::new("dropped");
 pub(crate) const NAMES: Definition = TableDefinition::new("names");
 pub(crate) const RING: Definition = TableDefinition::new("ring");
@@ -68,6 +69,18 @@ pub(super) struct CyrusUnit {
     pub(super) rows: u64,
 }
 
+/// A later epoch of a unit than the master has of record, which a server without the unit reported:
+/// somebody was granted it, and until that server reports nothing may be said of the unit.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Heard {
+    pub(super) epoch: Epoch,
+    pub(super) by: ServerName,
+    /// The reporter had, or took part in, that epoch, and holds nothing now.
+    pub(super) gone: bool,
+    /// The reporter gave the unit to this server at that epoch.
+    pub(super) moved_to: Option<ServerName>,
+}
+
 /// The tables during one batch.
 pub(super) struct Tables<'t> {
     pub(super) meta: Meta,
@@ -81,6 +94,7 @@ pub(super) struct Tables<'t> {
     owned: Bytes<'t>,
     outbox: Bytes<'t>,
     dropped: Bytes<'t>,
+    heard: Bytes<'t>,
     pub(super) names: Bytes<'t>,
     ring: Bytes<'t>,
     changes: Vec<Change>,
@@ -112,6 +126,7 @@ impl<'t> Tables<'t> {
             owned: tx.open_table(OWNED)?,
             outbox: tx.open_table(OUTBOX)?,
             dropped: tx.open_table(DROPPED)?,
+            heard: tx.open_table(HEARD)?,
             names: tx.open_table(NAMES)?,
             ring: tx.open_table(RING)?,
             changes: Vec::new(),
@@ -223,6 +238,12 @@ impl<'t> Tables<'t> {
 
     /// Writes a unit, keeping the indexes by root and owner.
     pub(super) fn put_unit(&mut self, record: UnitRecord) -> Result<(), MasterError> {
+        if self
+            .heard(record.unit)?
+            .is_some_and(|heard| heard.epoch <= record.epoch)
+        {
+            self.heard.remove(record.unit.as_bytes().as_slice())?;
+        }
         if let Some(before) = self.unit(record.unit)?
             && before.server_id != record.server_id
         {
@@ -242,6 +263,17 @@ impl<'t> Tables<'t> {
                 .insert(record.root.as_bytes(), encode(&record.unit).as_slice())?;
         }
         self.changes.push(Change::Unit(record));
+        Ok(())
+    }
+
+    pub(super) fn heard(&self, unit: UnitId) -> Result<Option<Heard>, MasterError> {
+        read(&self.heard, unit.as_bytes())
+    }
+
+    pub(super) fn put_heard(&mut self, unit: UnitId, heard: &Heard) -> Result<(), MasterError> {
+        self.heard
+            .insert(unit.as_bytes().as_slice(), encode(heard).as_slice())?;
+        self.touched = true;
         Ok(())
     }
 

@@ -33,7 +33,13 @@ pub enum OwnershipEvent {
         attempt: Attempt,
     },
     /// The master's answer to our FLIP or SETTLE.
-    Settled(SettleAnswer),
+    Settled {
+        /// Term of the master that answered: the one that the question carried. What a deposed
+        /// master says decides nothing.
+        spoken: Term,
+        /// What it said.
+        answer: SettleAnswer,
+    },
     /// A source starts, or goes on, to copy the unit here.
     Stage {
         /// The unit.
@@ -193,7 +199,7 @@ pub(super) fn event_name(event: &OwnershipEvent) -> &'static str {
         Event::Granted { .. } => "grant of the root",
         Event::GrantRefused => "refusal of the root",
         Event::Release { .. } => "release",
-        Event::Settled(_) => "settlement",
+        Event::Settled { .. } => "settlement",
         Event::Stage { .. } => "copy",
         Event::Prepare { .. } => "prepare",
         Event::AbortAttempt { .. } => "abort of a freeze",

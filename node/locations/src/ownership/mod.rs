@@ -128,7 +128,9 @@ impl Step<'_> {
                     attempt,
                 }))
             }
-            (UnitState::Released { .. }, Event::Settled(answer)) => self.settle(answer),
+            (UnitState::Released { .. }, Event::Settled { spoken, answer }) => {
+                self.settle(spoken, answer)
+            }
             (
                 UnitState::Staging { .. }
                 | UnitState::Prepared { .. }
@@ -231,7 +233,8 @@ impl Step<'_> {
     }
 
     /// O3: only an answer above the released epoch decides.
-    fn settle(&self, answer: SettleAnswer) -> Next {
+    fn settle(&self, spoken: Term, answer: SettleAnswer) -> Next {
+        self.term_not_lower(spoken)?;
         let (owner, term, epoch) = match answer {
             SettleAnswer::Flipped { to, term, epoch } => (to, term, epoch),
             SettleAnswer::Record { owner, term, epoch } => (owner, term, epoch),
@@ -374,9 +377,9 @@ impl Step<'_> {
             return Err(OwnershipRefusal::StaleEpoch { known, got: epoch });
         }
         match &self.record.state {
-            UnitState::Owner | UnitState::Released { .. } | UnitState::Moved { .. } => {
-                self.moved(owner, term, epoch)
-            }
+            // Only a settle decides: the news may be a deposed master's.
+            UnitState::Released { .. } => Err(OwnershipRefusal::Unsettled),
+            UnitState::Owner | UnitState::Moved { .. } => self.moved(owner, term, epoch),
             UnitState::Creating
             | UnitState::Gone
             | UnitState::Staging { .. }

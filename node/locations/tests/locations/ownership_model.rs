@@ -373,13 +373,14 @@ impl World {
     ) {
         let owner_name = server(NAMES[owner]);
         let event = match (self.state(to), by) {
-            (Some(UnitState::Released { .. }), _) => {
-                OwnershipEvent::Settled(SettleAnswer::Record {
+            (Some(UnitState::Released { .. }), _) => OwnershipEvent::Settled {
+                spoken: TERM,
+                answer: SettleAnswer::Record {
                     owner: owner_name,
                     term: TERM,
                     epoch,
-                })
-            }
+                },
+            },
             (_, Some((move_id, attempt))) if owner == to => OwnershipEvent::GrantArrived {
                 term: TERM,
                 epoch,

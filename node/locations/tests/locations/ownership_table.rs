@@ -114,11 +114,19 @@ fn release(to: &str) -> OwnershipEvent {
 }
 
 fn settled(owner: &str, term: u64, epoch: u64) -> OwnershipEvent {
-    OwnershipEvent::Settled(SettleAnswer::Record {
+    settled_by(3, owner, term, epoch)
+}
+
+fn settled_by(spoken: u64, owner: &str, term: u64, epoch: u64) -> OwnershipEvent {
+    let answer = SettleAnswer::Record {
         owner: server(owner),
         term: Term::new(term),
         epoch: Epoch::new(epoch),
-    })
+    };
+    OwnershipEvent::Settled {
+        spoken: Term::new(spoken),
+        answer,
+    }
 }
 
 fn elsewhere(owner: &str, term: u64, epoch: u64) -> OwnershipEvent {
@@ -137,11 +145,14 @@ fn table() -> Vec<(&'static str, OwnershipEvent, &'static str)> {
         term: Term::new(3),
         epoch: Epoch::new(epoch),
     };
-    let flipped = OwnershipEvent::Settled(SettleAnswer::Flipped {
-        to: server("be-b"),
-        term: Term::new(3),
-        epoch: Epoch::new(6),
-    });
+    let flipped = OwnershipEvent::Settled {
+        spoken: Term::new(3),
+        answer: SettleAnswer::Flipped {
+            to: server("be-b"),
+            term: Term::new(3),
+            epoch: Epoch::new(6),
+        },
+    };
     let create = OwnershipEvent::Create {
         unit: unit_id("u"),
         root: root("user.alice"),
@@ -167,6 +178,11 @@ fn table() -> Vec<(&'static str, OwnershipEvent, &'static str)> {
         (
             "raised by a master of a lower term",
             settled(HERE, 2, 6),
+            "..t....",
+        ),
+        (
+            "said by a master of a lower term",
+            settled_by(2, "be-c", 2, 7),
             "..t....",
         ),
         ("record of another owner", settled("be-c", 3, 7), "..M...."),
@@ -212,7 +228,7 @@ fn table() -> Vec<(&'static str, OwnershipEvent, &'static str)> {
         ("grant of a lower term", arrived(2, 6, 4, 2), ".e..t.."),
         ("grant after a restore", regranted(6), ".OO...."),
         ("grant after a restore, not above", regranted(5), ".ee...."),
-        ("later owner elsewhere", elsewhere("be-c", 3, 7), "GMMGGMG"),
+        ("later owner elsewhere", elsewhere("be-c", 3, 7), "GM?GGMG"),
         (
             "owner elsewhere, not later",
             elsewhere("be-c", 3, 5),
