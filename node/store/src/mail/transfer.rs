@@ -265,7 +265,7 @@ pub fn import_head(
     let equal = row.digest == head.digest;
     row.change = head.change;
     row.outbox = head.outbox;
-    row.uid_validity_floor = head.uid_validity_floor;
+    row.uid_validity_floor = row.uid_validity_floor.max(head.uid_validity_floor);
     row.forgotten = head.forgotten;
     row.mailboxes = head.mailboxes;
     row.messages = head.messages;

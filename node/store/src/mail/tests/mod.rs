@@ -1,7 +1,9 @@
 //! Behaviours on rows in memory, and invariants after random operations.
 
 mod behaviours;
+mod format;
 mod intents;
+mod names;
 mod properties;
 mod transfers;
 
