@@ -338,13 +338,10 @@ fn answerable(tables: &Tables<'_>, record: &UnitRecord) -> Result<(), Stop> {
     if let Some(heard) = tables.heard(record.unit)?
         && heard.epoch > record.epoch
     {
-        // The destination has it no more and did not give it on: the source may have it back.
-        let given_back = heard.gone
-            && heard.epoch == record.epoch.next()
-            && record.standing
-                == (Standing::Released {
-                    to: heard.by.clone(),
-                });
+        // The epoch after a released one was for the source or the destination. If both have reported
+        // and neither has it, nobody took it, and nobody will under the term that granted it.
+        let given_back = heard.epoch == record.epoch.next()
+            && matches!(record.standing, Standing::Released { .. });
         if !given_back {
             return Err(Refusal::AwaitingReports(vec![heard.moved_to.unwrap_or(heard.by)]).into());
         }

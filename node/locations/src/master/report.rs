@@ -44,11 +44,16 @@ impl Tables<'_> {
             }
             return Ok(Response::Refused(Refusal::Blocked));
         }
-        if report.promised_term > self.meta.term {
-            let term = self.begin_term(report.promised_term)?;
-            return Ok(Response::Promise { term });
+        // A promise that this master never asked for was made to one before it, whose term must be
+        // left behind even if it was the same number.
+        let asked = self.asked(report.server_id)? == Some(self.meta.term);
+        if report.promised_term > self.meta.term
+            || (report.promised_term == self.meta.term && !asked)
+        {
+            self.begin_term(report.promised_term)?;
         }
         if report.promised_term < self.meta.term {
+            self.put_asked(report.server_id)?;
             return Ok(Response::Promise {
                 term: self.meta.term,
             });
@@ -207,6 +212,7 @@ impl Tables<'_> {
         // Units that were granted without a master have term 0: the server joins the murder.
         if server.reported_term == self.meta.term && held.term.get() > 0 {
             let term = self.begin_term(held.term)?;
+            self.put_asked(server.server_id)?;
             return Ok(Response::Promise { term });
         }
         self.put_unit(self.as_reported(server, held))?;
@@ -241,6 +247,7 @@ impl Tables<'_> {
             if record.confirmed == self.meta.term && settled {
                 // Something that was acknowledged is not here any more.
                 let term = self.begin_term(held.term)?;
+                self.put_asked(server.server_id)?;
                 return Ok(Response::Promise { term });
             }
             self.put_unit(self.as_reported(server, held))?;

@@ -26,6 +26,7 @@ pub(crate) const ROOTS: Definition = TableDefinition::new("roots");
 const CYRUS_UNITS: Definition = TableDefinition::new("cyrus_units");
 const OWNED: Definition = TableDefinition::new("owned");
 const OUTBOX: Definition = TableDefinition::new("outbox");
+const ASKED: Definition = TableDefinition::new("asked");
 const HEARD: Definition = TableDefinition::new("heard");
 const DROPPED: Definition = TableDefinition::new("dropped");
 pub(crate) const NAMES: Definition = TableDefinition::new("names");
@@ -95,6 +96,7 @@ pub(super) struct Tables<'t> {
     outbox: Bytes<'t>,
     dropped: Bytes<'t>,
     heard: Bytes<'t>,
+    asked: Bytes<'t>,
     pub(super) names: Bytes<'t>,
     ring: Bytes<'t>,
     changes: Vec<Change>,
@@ -127,6 +129,7 @@ impl<'t> Tables<'t> {
             outbox: tx.open_table(OUTBOX)?,
             dropped: tx.open_table(DROPPED)?,
             heard: tx.open_table(HEARD)?,
+            asked: tx.open_table(ASKED)?,
             names: tx.open_table(NAMES)?,
             ring: tx.open_table(RING)?,
             changes: Vec::new(),
@@ -263,6 +266,19 @@ impl<'t> Tables<'t> {
                 .insert(record.root.as_bytes(), encode(&record.unit).as_slice())?;
         }
         self.changes.push(Change::Unit(record));
+        Ok(())
+    }
+
+    /// The term that this master last asked a server to promise.
+    pub(super) fn asked(&self, server: ServerId) -> Result<Option<Term>, MasterError> {
+        read(&self.asked, server.as_bytes())
+    }
+
+    pub(super) fn put_asked(&mut self, server: ServerId) -> Result<(), MasterError> {
+        let term = encode(&self.meta.term);
+        self.asked
+            .insert(server.as_bytes().as_slice(), term.as_slice())?;
+        self.touched = true;
         Ok(())
     }
 

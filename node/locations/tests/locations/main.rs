@@ -9,6 +9,8 @@ mod ownership_model;
 #[cfg(test)]
 mod ownership_table;
 #[cfg(test)]
+mod rebuilds;
+#[cfg(test)]
 mod replicas;
 #[cfg(test)]
 mod reports;

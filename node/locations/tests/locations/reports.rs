@@ -241,11 +241,7 @@ fn two_starts_with_one_number_are_a_restored_volume() {
 #[test]
 fn a_name_belongs_to_one_identity_until_that_is_retired() {
     let mut master = master_of(&["be-a"]);
-    let Request::Report(mut hello) = (Server {
-        promised: 1,
-        ..Server::new("be-a")
-    })
-    .hello() else {
+    let Request::Report(mut hello) = Server::new("be-a").hello() else {
         panic!("a report");
     };
     hello.server_id = server_id("new volume");
@@ -261,6 +257,6 @@ fn a_name_belongs_to_one_identity_until_that_is_retired() {
     ask(&mut master, &operator(), retire);
     assert!(matches!(
         ask(&mut master, &backend("be-a"), report),
-        Response::Welcome { .. }
+        Response::Promise { .. }
     ));
 }
