@@ -154,7 +154,7 @@ fn time(text: &str) -> Option<u32> {
     let hour = pieces.next()??;
     let minute = pieces.next()??;
     let second = pieces.next().flatten().unwrap_or(0).min(59);
-    (hour < 24 && minute < 60).then_some(hour * 3600 + minute * 60 + second)
+    (hour < 24 && minute < 60).then(|| hour * 3600 + minute * 60 + second)
 }
 
 /// Minutes of `+hhmm` or of a name; military letters mean nothing certain (RFC 5322 section 4.3).

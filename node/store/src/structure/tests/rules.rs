@@ -7,6 +7,13 @@ fn sent(date: &str) -> Option<SentDate> {
     scan(format!("Date: {date}\r\n\r\n").as_bytes()).sent
 }
 
+/// Found by the fuzzer: such an hour overflowed the seconds of a day.
+#[test]
+fn an_hour_of_seven_digits_is_no_time() {
+    let date = sent("Mon, 7 Feb 1994031:52:25 -0800");
+    assert!(date.is_none_or(|date| date.second_of_day == 0), "{date:?}");
+}
+
 #[test]
 fn dates_of_every_age_are_read() {
     let known = SentDate {
