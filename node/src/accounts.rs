@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use murder_model::UserName;
 use tokio::sync::Semaphore;
@@ -96,7 +97,11 @@ impl FileAccounts {
         user: &UserName,
         password: &[u8],
     ) -> Result<Verdict, AccountsError> {
-        let _slot = self.running.acquire().await.expect("the semaphore is never closed");
+        let _slot = self
+            .running
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let accounts = Arc::clone(self);
         let user = user.clone();
         let password = password.to_vec();
@@ -113,10 +118,13 @@ impl FileAccounts {
     fn verify_blocking(&self, user: &UserName, password: &[u8]) -> Result<Verdict, AccountsError> {
         let verifiers = self.verifiers()?;
         let known = verifiers.get(user.as_str());
-        let matches = PasswordHash::new(known.unwrap_or(&self.decoy)).is_ok_and(|verifier| {
-            argon2().verify_password(password, &verifier).is_ok()
-        });
-        Ok(if known.is_some() && matches { Verdict::Accepted } else { Verdict::Refused })
+        let matches = PasswordHash::new(known.unwrap_or(&self.decoy))
+            .is_ok_and(|verifier| argon2().verify_password(password, &verifier).is_ok());
+        Ok(if known.is_some() && matches {
+            Verdict::Accepted
+        } else {
+            Verdict::Refused
+        })
     }
 
     fn verifiers(&self) -> Result<Arc<HashMap<String, String>>, AccountsError> {
@@ -127,23 +135,37 @@ impl FileAccounts {
         if loaded.modified != Some(modified) {
             let lines = read_lines(&self.path)?;
             let verifiers = lines.into_iter().filter_map(Line::account).collect();
-            *loaded = Loaded { modified: Some(modified), verifiers: Arc::new(verifiers) };
+            *loaded = Loaded {
+                modified: Some(modified),
+                verifiers: Arc::new(verifiers),
+            };
         }
         Ok(Arc::clone(&loaded.verifiers))
     }
 
     fn file_error(&self, action: &'static str, source: io::Error) -> AccountsError {
-        AccountsError::File { action, path: self.path.clone(), source }
+        AccountsError::File {
+            action,
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
 /// Sets the password of an account, which is made if need be; so is the file (mode 0600).
 pub fn set_password(path: &Path, user: &UserName, password: &[u8]) -> Result<(), AccountsError> {
-    let mut lines = if path.exists() { read_lines(path)? } else { Vec::new() };
+    let mut lines = if path.exists() {
+        read_lines(path)?
+    } else {
+        Vec::new()
+    };
     let verifier = hash(password)?;
     match lines.iter_mut().find(|line| line.names(user)) {
         Some(Line::Account { verifier: old, .. }) => *old = verifier,
-        _ => lines.push(Line::Account { name: user.as_str().to_owned(), verifier }),
+        _ => lines.push(Line::Account {
+            name: user.as_str().to_owned(),
+            verifier,
+        }),
     }
     write_lines(path, &lines)
 }
@@ -178,7 +200,11 @@ impl Line {
 }
 
 fn read_lines(path: &Path) -> Result<Vec<Line>, AccountsError> {
-    let file_error = |source| AccountsError::File { action: "read", path: path.to_owned(), source };
+    let file_error = |source| AccountsError::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
     let length = fs::metadata(path).map_err(file_error)?.len();
     if length > FILE_BYTES_MAX {
         return Err(file_error(io::Error::new(
@@ -187,23 +213,38 @@ fn read_lines(path: &Path) -> Result<Vec<Line>, AccountsError> {
         )));
     }
     let text = fs::read_to_string(path).map_err(file_error)?;
-    text.lines().enumerate().map(|(index, line)| parse_line(path, index + 1, line)).collect()
+    text.lines()
+        .enumerate()
+        .map(|(index, line)| parse_line(path, index + 1, line))
+        .collect()
 }
 
 fn parse_line(path: &Path, line: usize, text: &str) -> Result<Line, AccountsError> {
     if text.is_empty() || text.starts_with('#') {
         return Ok(Line::Other(text.to_owned()));
     }
-    let wrong = |reason| AccountsError::Line { path: path.to_owned(), line, reason };
-    let (name, verifier) = text.split_once(':').ok_or_else(|| wrong("expected name:verifier"))?;
+    let wrong = |reason| AccountsError::Line {
+        path: path.to_owned(),
+        line,
+        reason,
+    };
+    let (name, verifier) = text
+        .split_once(':')
+        .ok_or_else(|| wrong("expected name:verifier"))?;
     let name = UserName::parse(name).map_err(|_| wrong("not a valid user name"))?;
     PasswordHash::new(verifier).map_err(|_| wrong("not a verifier in PHC string format"))?;
-    Ok(Line::Account { name: name.as_str().to_owned(), verifier: verifier.to_owned() })
+    Ok(Line::Account {
+        name: name.as_str().to_owned(),
+        verifier: verifier.to_owned(),
+    })
 }
 
 fn write_lines(path: &Path, lines: &[Line]) -> Result<(), AccountsError> {
-    let file_error =
-        |source| AccountsError::File { action: "write", path: path.to_owned(), source };
+    let file_error = |source| AccountsError::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    };
     let mut text = String::new();
     for line in lines {
         match line {
@@ -228,8 +269,12 @@ fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -267,9 +312,18 @@ mod tests {
         let path = directory.path().join("accounts");
         set_password(&path, &user("alice"), b"secret").unwrap();
         let accounts = Arc::new(FileAccounts::open(&path).unwrap());
-        assert_eq!(accounts.verify(&user("ALICE"), b"secret").await.unwrap(), Verdict::Accepted);
-        assert_eq!(accounts.verify(&user("alice"), b"Secret").await.unwrap(), Verdict::Refused);
-        assert_eq!(accounts.verify(&user("bob"), b"secret").await.unwrap(), Verdict::Refused);
+        assert_eq!(
+            accounts.verify(&user("ALICE"), b"secret").await.unwrap(),
+            Verdict::Accepted
+        );
+        assert_eq!(
+            accounts.verify(&user("alice"), b"Secret").await.unwrap(),
+            Verdict::Refused
+        );
+        assert_eq!(
+            accounts.verify(&user("bob"), b"secret").await.unwrap(),
+            Verdict::Refused
+        );
     }
 
     #[test]
@@ -291,6 +345,9 @@ mod tests {
         let path = directory.path().join("accounts");
         std::fs::write(&path, "# fine\nalice:plain\n").unwrap();
         let error = FileAccounts::open(&path).unwrap_err().to_string();
-        assert!(error.ends_with("accounts:2: not a verifier in PHC string format"), "{error}");
+        assert!(
+            error.ends_with("accounts:2: not a verifier in PHC string format"),
+            "{error}"
+        );
     }
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -60,6 +61,7 @@ pub struct PartitionHandle {
     slots: Arc<Semaphore>,
     snapshots: Snapshots,
     views: Arc<Views>,
+    free_bytes: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for PartitionHandle {
@@ -85,14 +87,18 @@ pub fn start(
     let (queue, jobs) = sync_channel(QUEUE_MAX + 1);
     let snapshots = partition.snapshots();
     let views = Arc::new(Views::default());
-    let label = PartitionLabel { partition: name.to_string() };
+    let label = PartitionLabel {
+        partition: name.to_string(),
+    };
     let counters = Counters {
         commits: metrics.commits.get_or_create_owned(&label),
         operations: metrics.operations.get_or_create_owned(&label),
         bytes: metrics.log_bytes.get_or_create_owned(&label),
     };
+    let free_bytes = Arc::new(AtomicU64::new(partition.available().unwrap_or(0)));
     let writer = Writer {
         name: Arc::clone(&name),
+        free_bytes: Arc::clone(&free_bytes),
         partition,
         views: Arc::clone(&views),
         counters,
@@ -107,6 +113,7 @@ pub fn start(
         slots: Arc::new(Semaphore::new(QUEUE_MAX)),
         snapshots,
         views,
+        free_bytes,
     };
     Ok((Arc::new(handle), PartitionThread { queue, thread }))
 }
@@ -120,6 +127,11 @@ impl PartitionHandle {
     /// Consistent reads of what is durable.
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+
+    /// Bytes that new mail may take, as of the last checkpoint.
+    pub fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
     }
 
     /// Shared views of this partition's mailboxes.
@@ -160,7 +172,9 @@ impl PartitionHandle {
                 return Err(WriteError::Stopped(Arc::clone(&self.name)));
             }
         }
-        receiver.await.unwrap_or_else(|_| Err(WriteError::Unknown(Arc::clone(&self.name))))
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(WriteError::Unknown(Arc::clone(&self.name))))
     }
 }
 
@@ -183,6 +197,7 @@ struct Writer {
     name: Arc<str>,
     partition: Partition,
     views: Arc<Views>,
+    free_bytes: Arc<AtomicU64>,
     counters: Counters,
     failed: bool,
 }
@@ -276,6 +291,10 @@ impl Writer {
         }
         if let Err(error) = self.partition.checkpoint() {
             self.fail(&error);
+            return;
+        }
+        if let Ok(free) = self.partition.available() {
+            self.free_bytes.store(free, Ordering::Relaxed);
         }
     }
 

@@ -65,10 +65,14 @@ impl PeerIdentity {
     pub fn from_certificate(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = parse_x509_certificate(certificate).ok()?;
         let names = parsed.subject_alternative_name().ok()??;
-        names.value.general_names.iter().find_map(|name| match name {
-            GeneralName::URI(uri) => Self::parse_uri(uri),
-            _ => None,
-        })
+        names
+            .value
+            .general_names
+            .iter()
+            .find_map(|name| match name {
+                GeneralName::URI(uri) => Self::parse_uri(uri),
+                _ => None,
+            })
     }
 
     /// Parses `murder://CLUSTER/ROLE/SERVER/POD`.
@@ -81,7 +85,12 @@ impl PeerIdentity {
         if parts.next().is_some() {
             return None;
         }
-        Some(Self { cluster, role, server, pod })
+        Some(Self {
+            cluster,
+            role,
+            server,
+            pod,
+        })
     }
 }
 

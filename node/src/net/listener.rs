@@ -15,7 +15,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Binds `address` (`host:port`) and names it in the error.
 pub async fn bind(what: &str, address: &str) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen for {what} on {address}: {error}"))
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen for {what} on {address}: {error}"),
+        )
     })
 }
 

@@ -155,16 +155,30 @@ fn verifier(
     optional: bool,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
     let builder = WebPkiClientVerifier::builder(Arc::clone(roots));
-    let builder = if optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|source| TlsError::Verifier { path: path.to_owned(), source })
+    let builder = if optional {
+        builder.allow_unauthenticated()
+    } else {
+        builder
+    };
+    builder.build().map_err(|source| TlsError::Verifier {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn config_error(path: &Path, source: rustls::Error) -> TlsError {
-    TlsError::Config { path: path.to_owned(), source }
+    TlsError::Config {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn load_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = |source| TlsError::Pem { what: "a certificate", path: path.to_owned(), source };
+    let pem = |source| TlsError::Pem {
+        what: "a certificate",
+        path: path.to_owned(),
+        source,
+    };
     let chain: Vec<_> = CertificateDer::pem_file_iter(path)
         .map_err(pem)?
         .collect::<Result<_, _>>()
@@ -176,14 +190,19 @@ fn load_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn load_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|source| TlsError::Pem { what: "a private key", path: path.to_owned(), source })
+    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem {
+        what: "a private key",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn load_roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in load_chain(path)? {
-        roots.add(certificate).map_err(|source| config_error(path, source))?;
+        roots
+            .add(certificate)
+            .map_err(|source| config_error(path, source))?;
     }
     Ok(roots)
 }

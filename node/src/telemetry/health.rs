@@ -41,7 +41,10 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(health)
-        .route("/metrics", get(move || std::future::ready(metrics.encode())));
+        .route(
+            "/metrics",
+            get(move || std::future::ready(metrics.encode())),
+        );
     axum::serve(listener, app)
         .with_graceful_shutdown(async move {
             let _closed = stop.wait_for(|stop| *stop).await;

@@ -72,9 +72,21 @@ impl Metrics {
         };
         let r = &mut registry;
         r.register("sessions", "Sessions open now", metrics.sessions.clone());
-        r.register("sessions_started", "Sessions accepted", metrics.sessions_started.clone());
-        r.register("login_failures", "Logins refused", metrics.login_failures.clone());
-        r.register("deliveries", "Deliveries acknowledged", metrics.deliveries.clone());
+        r.register(
+            "sessions_started",
+            "Sessions accepted",
+            metrics.sessions_started.clone(),
+        );
+        r.register(
+            "login_failures",
+            "Logins refused",
+            metrics.login_failures.clone(),
+        );
+        r.register(
+            "deliveries",
+            "Deliveries acknowledged",
+            metrics.deliveries.clone(),
+        );
         r.register(
             "deliveries_deferred",
             "Recipients answered with a temporary failure",
@@ -86,16 +98,36 @@ impl Metrics {
             metrics.deliveries_suppressed.clone(),
         );
         r.register("commits", "Batches made durable", metrics.commits.clone());
-        r.register("operations", "Operations made durable", metrics.operations.clone());
-        r.register_with_unit("log", "Appended to logs", Unit::Bytes, metrics.log_bytes.clone());
-        r.register("units_sent", "Units that left this server", metrics.units_sent.clone());
-        r.register("units_received", "Units that arrived", metrics.units_received.clone());
+        r.register(
+            "operations",
+            "Operations made durable",
+            metrics.operations.clone(),
+        );
+        r.register_with_unit(
+            "log",
+            "Appended to logs",
+            Unit::Bytes,
+            metrics.log_bytes.clone(),
+        );
+        r.register(
+            "units_sent",
+            "Units that left this server",
+            metrics.units_sent.clone(),
+        );
+        r.register(
+            "units_received",
+            "Units that arrived",
+            metrics.units_received.clone(),
+        );
         r.register(
             "fenced_commands",
             "Commands of deposed operators refused",
             metrics.fenced_commands.clone(),
         );
-        Self { registry, ..metrics }
+        Self {
+            registry,
+            ..metrics
+        }
     }
 
     /// The text that a scrape gets.
@@ -139,9 +171,21 @@ mod tests {
     fn a_scrape_shows_open_sessions_by_protocol() {
         let metrics = Metrics::new();
         let session = metrics.session("imap");
-        assert!(metrics.encode().contains("murder_sessions{protocol=\"imap\"} 1\n"));
+        assert!(
+            metrics
+                .encode()
+                .contains("murder_sessions{protocol=\"imap\"} 1\n")
+        );
         drop(session);
-        assert!(metrics.encode().contains("murder_sessions{protocol=\"imap\"} 0\n"));
-        assert!(metrics.encode().contains("murder_sessions_started_total{protocol=\"imap\"} 1\n"));
+        assert!(
+            metrics
+                .encode()
+                .contains("murder_sessions{protocol=\"imap\"} 0\n")
+        );
+        assert!(
+            metrics
+                .encode()
+                .contains("murder_sessions_started_total{protocol=\"imap\"} 1\n")
+        );
     }
 }

@@ -12,10 +12,16 @@ use tracing_subscriber::EnvFilter;
 /// `level` is a filter such as `info` or `murder_node=debug`.
 pub fn start_logging(json: bool, level: &str) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first subscriber.
     let _already = if json {
-        builder.json().flatten_event(true).with_target(false).try_init()
+        builder
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .try_init()
     } else {
         builder.with_target(false).with_ansi(false).try_init()
     };

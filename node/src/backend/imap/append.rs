@@ -1,0 +1,131 @@
+//! APPEND (RFC 3501 section 6.3.11), with APPENDUID (RFC 4315). The message is streamed.
+
+use bytes::Bytes;
+use murder_model::{EmailId, InternalDate, Rights, SystemFlags};
+use murder_proto::imap::command::Append;
+use murder_proto::imap::server::{AppendReceived, Event};
+use murder_store::mail::{MailboxRow, NewMessage, append};
+
+use super::selected::changeable;
+use super::store::parse_flags;
+use super::{Reply, Session};
+use crate::backend::UnitPlace;
+use crate::backend::spool::Spool;
+use crate::clock;
+use crate::imap::End;
+use crate::imap::login::bad;
+
+impl Session {
+    pub(super) async fn append(&mut self, received: AppendReceived) -> Result<(), End> {
+        let AppendReceived { tag, append, .. } = received;
+        let reply = match self.append_target(&append).await {
+            Ok(target) => match self.append_message(&tag, &append, target).await? {
+                Some(reply) => reply,
+                None => return Ok(()),
+            },
+            Err(reply) => {
+                self.wire.reader.refuse_append();
+                reply
+            }
+        };
+        self.sync(true).await?;
+        self.tagged(&tag, reply);
+        Ok(())
+    }
+
+    async fn append_target(
+        &self,
+        append: &Append,
+    ) -> Result<(UnitPlace, MailboxRow, Rights), Reply> {
+        match self.mailbox(&append.mailbox, Rights::INSERT).await {
+            Err(Reply::No(text)) if text.starts_with("[NONEXISTENT]") => {
+                Err(Reply::no("[TRYCREATE] mailbox does not exist"))
+            }
+            Ok((place, row, rights)) => {
+                if append.size > place.partition.free_bytes() {
+                    return Err(Reply::no("[OVERQUOTA] the server is out of space"));
+                }
+                if parse_flags(&append.flags).is_none() {
+                    return Err(Reply::Bad("not a flag that can be stored"));
+                }
+                Ok((place, row, rights))
+            }
+            other => other,
+        }
+    }
+
+    /// `None`: the command was broken off and answered.
+    async fn append_message(
+        &mut self,
+        tag: &Bytes,
+        command: &Append,
+        (place, row, rights): (UnitPlace, MailboxRow, Rights),
+    ) -> Result<Option<Reply>, End> {
+        self.wire.reader.accept_append();
+        let mut spool = Spool::new(&self.backend.settings.data_dir.join("spool"));
+        let mut failed = None;
+        loop {
+            match self.wire.event().await? {
+                Event::Continue => self.wire.line("+ go on"),
+                Event::Literal(bytes) if failed.is_none() => {
+                    failed = spool.push(&bytes).await.err();
+                }
+                Event::Literal(_) => {}
+                Event::AppendEnd(_) => break,
+                Event::Bad { tag, text } => {
+                    bad(&mut self.wire, tag.as_ref(), text);
+                    return Ok(None);
+                }
+                Event::Fatal { text } => {
+                    self.wire.line(&format!("* BYE {text}"));
+                    return Err(End::Logout);
+                }
+                _ => {
+                    self.wire.tagged(tag, "BAD unexpected");
+                    return Ok(None);
+                }
+            }
+        }
+        let spooled = match failed {
+            None => spool.finish().await,
+            Some(error) => Err(error),
+        };
+        let spooled = match spooled {
+            Ok(spooled) => spooled,
+            Err(error) => {
+                tracing::error!(event = "spool_failed", %error);
+                return Ok(Some(Reply::no(
+                    "[OVERQUOTA] the server cannot spool the message",
+                )));
+            }
+        };
+        let (flags, keywords) = parse_flags(&command.flags).unwrap_or_default();
+        let flags = SystemFlags::from_bits(flags.bits() & changeable(rights).bits());
+        let keywords = if rights.contains(Rights::WRITE) {
+            keywords
+        } else {
+            Vec::new()
+        };
+        let (id, date) = (row.id, command.date);
+        let written = self.backend.write(&place, move |tx| {
+            let now = clock::now();
+            let message = NewMessage {
+                content: spooled.source(),
+                guid: spooled.guid,
+                email_id: EmailId::from_bytes(clock::random_id()),
+                flags,
+                keywords: &keywords,
+                internal_date: date.unwrap_or_else(|| InternalDate::from_timestamp(now)),
+                structure: &spooled.structure,
+            };
+            append(tx, &id, &message, now)
+        });
+        Ok(Some(match written.await {
+            Ok(appended) => Reply::Ok(format!(
+                "[APPENDUID {} {}] done",
+                appended.uid_validity, appended.uid
+            )),
+            Err(error) => error.into(),
+        }))
+    }
+}

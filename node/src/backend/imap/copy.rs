@@ -1,0 +1,89 @@
+//! COPY and MOVE (RFC 3501 section 6.4.7, RFC 6851), with COPYUID (RFC 4315).
+
+use murder_model::{Rights, UidSet};
+use murder_proto::imap::command::Copy;
+use murder_store::mail::{CopiedUids, copy, move_messages};
+
+use super::selected::viewer;
+use super::{Answer, Reply, Session, granted};
+use crate::clock;
+
+impl Session {
+    pub(super) async fn copy(&mut self, command: &Copy, moving: bool) -> Answer {
+        let Some(selected) = &self.selected else {
+            return Ok(Reply::Bad("none selected"));
+        };
+        if !command.uid && selected.exceeds(&command.set) {
+            return Ok(Reply::Bad("no such message number"));
+        }
+        if moving && selected.read_only {
+            return Ok(Reply::no("[READ-ONLY] the mailbox is read-only"));
+        }
+        let needed = Rights::DELETE_MESSAGES.with(Rights::EXPUNGE);
+        if moving && !selected.rights.contains(needed) {
+            return Ok(Reply::no("[NOPERM] permission denied"));
+        }
+        let uids: UidSet = selected
+            .resolve(&command.set, command.uid)
+            .into_iter()
+            .collect();
+        let (from, source) = (selected.mailbox, selected.place.clone());
+        let from_owner = selected.seen.is_none();
+        let (place, row, _) = match self.mailbox(&command.mailbox, Rights::INSERT).await {
+            Ok(found) => found,
+            Err(Reply::No(text)) if text.starts_with("[NONEXISTENT]") => {
+                return Ok(Reply::no("[TRYCREATE] mailbox does not exist"));
+            }
+            Err(reply) => return Ok(reply),
+        };
+        if source.partition.name() != place.partition.name() || moving && source.unit != place.unit
+        {
+            return Ok(Reply::no("[CANNOT] the mailboxes are not in one partition"));
+        }
+        let to_owner = row.name.owner().as_ref() == Some(&self.identity.user);
+        let to = row.id;
+        let copied = if moving {
+            let moved = self.backend.write(&source, move |tx| {
+                move_messages(tx, &from, &uids, &to, clock::now())
+            });
+            granted!(moved.await.map_err(Reply::from))
+        } else {
+            let user = self.identity.user.clone();
+            let _source = granted!(self.enter(&source).await);
+            let copied = self.backend.write(&place, move |tx| {
+                let viewers = (viewer(from_owner, &user), viewer(to_owner, &user));
+                copy(tx, &from, &uids, &to, viewers, clock::now())
+            });
+            granted!(copied.await.map_err(Reply::from))
+        };
+        Ok(self.copied(&copied, moving))
+    }
+
+    /// Both units of a copy must be served here while it runs.
+    async fn enter(
+        &self,
+        place: &crate::backend::UnitPlace,
+    ) -> Result<crate::backend::gate::Pass, Reply> {
+        let pass = place.gate.enter().await;
+        pass.map_err(|phase| super::BackendError::Unavailable(phase).into())
+    }
+
+    fn copied(&mut self, copied: &CopiedUids, moving: bool) -> Reply {
+        if copied.source.is_empty() {
+            return Reply::ok("nothing to do");
+        }
+        let set = |uids: &[u32]| uids.iter().copied().collect::<UidSet>();
+        let code = format!(
+            "[COPYUID {} {} {}]",
+            copied.uid_validity,
+            set(&copied.source),
+            set(&copied.destination)
+        );
+        if moving {
+            self.wire.line(&format!("* OK {code} moved"));
+            Reply::ok("done")
+        } else {
+            Reply::Ok(format!("{code} done"))
+        }
+    }
+}

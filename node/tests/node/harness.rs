@@ -1,0 +1,259 @@
+//! Starts a node in a directory of its own and speaks to it line by line.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The password of every account.
+pub(crate) const PASSWORD: &str = "secret";
+/// No answer of a healthy node takes so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A node and its files.
+pub(crate) struct Node {
+    directory: tempfile::TempDir,
+    child: Option<Child>,
+    pub(crate) imap: u16,
+    pub(crate) lmtp: u16,
+    metrics: u16,
+}
+
+/// Runs `murder-node` with these arguments and input.
+pub(crate) fn murder_node(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_murder-node"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+impl Node {
+    /// A node with the accounts alice, bob and admin (an administrator), with these lines added to
+    /// its settings.
+    pub(crate) fn start_with(extra: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (imap, lmtp, metrics) = (free_port(), free_port(), free_port());
+        let settings = format!(
+            "role: unified\ncluster: test\nname: one-0\nserver: one\ndataDir: data\n\
+             listeners:\n  imap: 127.0.0.1:{imap}\n  lmtp: 127.0.0.1:{lmtp}\n  \
+             metrics: 127.0.0.1:{metrics}\naccounts: accounts\nadmins: [admin]\n\
+             insecureLoopback: true\nlogging: {{format: text, level: warn}}\n{extra}"
+        );
+        std::fs::write(directory.path().join("node.yaml"), settings).unwrap();
+        let mut node = Self {
+            directory,
+            child: None,
+            imap,
+            lmtp,
+            metrics,
+        };
+        for user in ["alice", "bob", "admin"] {
+            let config = node.config();
+            let output = murder_node(&["passwd", "-c", config.to_str().unwrap(), user], PASSWORD);
+            assert!(output.status.success(), "{output:?}");
+        }
+        node.start();
+        node
+    }
+
+    pub(crate) fn start_new() -> Self {
+        Self::start_with("")
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.path().join("node.yaml")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn partition(&self) -> PathBuf {
+        self.directory.path().join("data/partitions/default")
+    }
+
+    /// Starts the process and waits until it serves.
+    pub(crate) fn start(&mut self) {
+        let child = Command::new(env!("CARGO_BIN_EXE_murder-node"))
+            .args(["run", "-c"])
+            .arg(self.config())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready() {
+            let exited = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert_eq!(exited, None, "the node ended");
+            assert!(Instant::now() < deadline, "the node is not ready");
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        let Ok(mut socket) = TcpStream::connect(("127.0.0.1", self.metrics)) else {
+            return false;
+        };
+        let request = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let mut answer = String::new();
+        socket.write_all(request).is_ok()
+            && socket.read_to_string(&mut answer).is_ok()
+            && answer.starts_with("HTTP/1.1 200")
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    pub(crate) fn imap(&self) -> Client {
+        let mut client = Client::connect(self.imap);
+        assert!(client.line().starts_with("* OK [CAPABILITY IMAP4rev1 "));
+        client
+    }
+
+    /// A session that has logged in.
+    pub(crate) fn login(&self, user: &str) -> Client {
+        let mut client = self.imap();
+        let answer = client.command(&format!("LOGIN {user} {PASSWORD}"));
+        assert!(answer.last().unwrap().starts_with("t OK "), "{answer:?}");
+        client
+    }
+
+    pub(crate) fn lmtp(&self) -> Client {
+        let mut client = Client::connect(self.lmtp);
+        assert!(client.line().starts_with("220 "));
+        client.send(b"LHLO test\r\n");
+        assert!(client.reply().starts_with("250"));
+        client
+    }
+
+    /// Delivers one message and returns the replies after the final dot.
+    pub(crate) fn deliver(&self, recipients: &[&str], message: &str) -> Vec<String> {
+        self.lmtp().deliver(recipients, message)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// One connection.
+pub(crate) struct Client {
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub(crate) fn connect(port: u16) -> Self {
+        let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self {
+            reader: BufReader::new(socket),
+        }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.reader.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// One line without its end; empty at the end of the connection.
+    pub(crate) fn line(&mut self) -> String {
+        self.next_line().unwrap_or_default()
+    }
+
+    fn next_line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        if self.reader.read_until(b'\n', &mut line).unwrap() == 0 {
+            return None;
+        }
+        let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
+        Some(String::from_utf8_lossy(line).into_owned())
+    }
+
+    /// Exactly so many bytes.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.reader.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// A reply of LMTP, its lines joined.
+    pub(crate) fn reply(&mut self) -> String {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line();
+            let last = line.as_bytes().get(3) != Some(&b'-');
+            lines.push(line);
+            if last {
+                return lines.join("\n");
+            }
+        }
+    }
+
+    /// Sends `t COMMAND` and returns all lines up to and with the tagged one.
+    pub(crate) fn command(&mut self, command: &str) -> Vec<String> {
+        self.send(format!("t {command}\r\n").as_bytes());
+        self.until_tag()
+    }
+
+    pub(crate) fn until_tag(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.next_line() {
+            let ended = line.starts_with("t ");
+            lines.push(line);
+            if ended {
+                return lines;
+            }
+        }
+        panic!("the connection ended: {lines:?}");
+    }
+
+    pub(crate) fn deliver(&mut self, recipients: &[&str], message: &str) -> Vec<String> {
+        self.send(b"MAIL FROM:<sender@example.org>\r\n");
+        assert!(self.reply().starts_with("250 "));
+        let mut accepted = 0;
+        for recipient in recipients {
+            self.send(format!("RCPT TO:<{recipient}>\r\n").as_bytes());
+            let reply = self.reply();
+            assert!(reply.starts_with("250 "), "{recipient}: {reply}");
+            accepted += 1;
+        }
+        self.send(b"DATA\r\n");
+        assert!(self.reply().starts_with("354 "));
+        self.send(message.as_bytes());
+        self.send(b".\r\n");
+        (0..accepted).map(|_| self.reply()).collect()
+    }
+}
+
+pub(crate) fn message(id: &str, body: &str) -> String {
+    format!(
+        "From: Sender <sender@example.org>\r\nTo: alice@example.org\r\nSubject: about {id}\r\n\
+         Date: Mon, 7 Feb 1994 21:52:25 -0800\r\nMessage-ID: <{id}@example.org>\r\n\r\n{body}\r\n"
+    )
+}

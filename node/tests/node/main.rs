@@ -1,0 +1,15 @@
+//! A real node on loopback, driven by bytes on sockets, killed and started again.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a harness that cannot go on fails its test"
+)]
+
+mod harness;
+
+mod commands;
+mod crash;
+mod delivery;
+mod imap;
+mod limits;
