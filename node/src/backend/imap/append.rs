@@ -4,9 +4,9 @@ use bytes::Bytes;
 use murder_model::{EmailId, InternalDate, Rights, SystemFlags};
 use murder_proto::imap::command::Append;
 use murder_proto::imap::server::{AppendReceived, Event};
-use murder_store::mail::{MailboxRow, NewMessage, append};
+use murder_store::mail::{MailboxRow, NewMessage, append_as};
 
-use super::selected::changeable;
+use super::selected::{changeable, viewer};
 use super::store::parse_flags;
 use super::{Reply, Session};
 use crate::backend::UnitPlace;
@@ -107,6 +107,8 @@ impl Session {
             Vec::new()
         };
         let (id, date) = (row.id, command.date);
+        let user = self.identity.user.clone();
+        let is_owner = row.name.owner().as_ref() == Some(&user);
         let written = self.backend.write(&place, move |tx| {
             let now = clock::now();
             let message = NewMessage {
@@ -118,7 +120,7 @@ impl Session {
                 internal_date: date.unwrap_or_else(|| InternalDate::from_timestamp(now)),
                 structure: &spooled.structure,
             };
-            append(tx, &id, &message, now)
+            append_as(tx, &id, viewer(is_owner, &user), &message, now)
         });
         Ok(Some(match written.await {
             Ok(appended) => Reply::Ok(format!(
