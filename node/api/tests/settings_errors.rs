@@ -1,0 +1,72 @@
+//! What a wrong settings file is told: file, line, key, and what is allowed.
+
+use std::path::Path;
+
+use murder_api::Settings;
+
+const GOOD: &str = "role: unified
+cluster: mc
+name: one-0
+server: one
+dataDir: data
+listeners:
+  imap: 127.0.0.1:1143
+  lmtp: 127.0.0.1:2003
+accounts: accounts
+";
+
+fn error(text: &str) -> String {
+    Settings::parse(Path::new("s.yaml"), text)
+        .expect_err("the file is wrong")
+        .to_string()
+}
+
+#[test]
+fn the_file_that_the_others_are_made_of_is_good() {
+    assert!(Settings::parse(Path::new("s.yaml"), GOOD).is_ok());
+}
+
+#[test]
+fn an_unknown_role_is_told_the_four_there_are() {
+    assert_eq!(
+        error(&GOOD.replace("unified", "boss")),
+        "s.yaml:1: role: unknown variant `boss`, \
+         expected one of `backend`, `frontend`, `mupdate`, `unified`"
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_by_its_whole_path() {
+    assert_eq!(
+        error(&format!("{GOOD}imap:\n  sessionsMax: many\n")),
+        "s.yaml:11: imap.sessionsMax: invalid type: string \"many\", expected usize"
+    );
+}
+
+#[test]
+fn a_missing_key_and_a_doubled_key_are_named() {
+    assert_eq!(
+        error(&GOOD.replace("accounts: accounts\n", "")),
+        "s.yaml:1: missing field `accounts`"
+    );
+    assert_eq!(
+        error(&format!("{GOOD}accounts: b\n")),
+        "s.yaml:1: duplicate field `accounts`"
+    );
+}
+
+#[test]
+fn a_number_out_of_range_is_told_the_range() {
+    assert_eq!(
+        error(&format!("{GOOD}transfer:\n  parallel: 0\n")),
+        "s.yaml:11: parallel: 0 is not between 1 and 64"
+    );
+}
+
+#[test]
+fn a_listener_that_needs_certificates_says_so() {
+    assert_eq!(
+        error(&GOOD.replace("  lmtp:", "  admin: 127.0.0.1:8443\n  lmtp:")),
+        "s.yaml:8: admin: needs `tls`"
+    );
+}
