@@ -129,7 +129,8 @@ impl Tables<'_> {
                 _ => None,
             },
         };
-        let news = record.is_none_or(|record| record.epoch < held.epoch);
+        let granted_once = held.epoch > Epoch::new(0);
+        let news = granted_once && record.is_none_or(|record| record.epoch < held.epoch);
         let rank = |heard: &Heard| (heard.epoch, heard.moved_to.is_some(), heard.gone);
         if news
             && self

@@ -260,3 +260,44 @@ fn a_name_belongs_to_one_identity_until_that_is_retired() {
         Response::Promise { .. }
     ));
 }
+
+#[test]
+fn a_recovered_copy_begins_a_term_and_learns_what_it_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("now"), folder.path().join("copy"));
+    let mut master = Master::open(&path, MasterOptions::default()).unwrap();
+    let (mut be_a, mut be_b) = (Server::new("be-a"), Server::new("be-b"));
+    be_a.report(&mut master);
+    be_b.report(&mut master);
+    grant(&mut master, "be-a", "user.alice");
+    drop(master);
+    std::fs::copy(&path, &copy).unwrap();
+    let mut master = Master::open(&path, MasterOptions::default()).unwrap();
+    flip(&mut master, "be-a", "be-b", "user.alice", 1, 1);
+    drop(master);
+    let options = MasterOptions {
+        recovered: true,
+        ..MasterOptions::default()
+    };
+    let mut master = Master::open(&copy, options).unwrap();
+    assert_eq!(master.term(), Term::new(2));
+    let find = Request::FindUnit(UnitRef::Id(unit_id("user.alice")));
+    let waiting = |name| Response::Refused(Refusal::AwaitingReports(vec![server(name)]));
+    assert_eq!(ask(&mut master, &be_a.who(), find.clone()), waiting("be-a"));
+    let moved = UnitState::Moved {
+        to: server("be-b"),
+        term: Term::new(1),
+        epoch: Epoch::new(2),
+    };
+    be_a.units.push(("user.alice".to_owned(), moved, 1, 2));
+    be_a.report(&mut master);
+    assert_eq!(ask(&mut master, &be_a.who(), find.clone()), waiting("be-a"));
+    be_b.units = vec![("user.alice".to_owned(), UnitState::Owner, 1, 2)];
+    be_b.report(&mut master);
+    let now = record(&master, "user.alice");
+    assert_eq!((&now.server, now.epoch), (&server("be-b"), Epoch::new(2)));
+    assert_eq!(
+        ask(&mut master, &be_a.who(), find),
+        Response::Unit(Some(now))
+    );
+}

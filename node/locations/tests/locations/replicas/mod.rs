@@ -1,5 +1,7 @@
 //! Replicas: the stream, snapshots, routing, listing and placement.
 
+mod properties;
+
 use std::ops::ControlFlow;
 
 use murder_locations::master::{Master, MasterOptions, Since};
