@@ -13,3 +13,4 @@ mod crash;
 mod delivery;
 mod imap;
 mod limits;
+mod tls;
