@@ -1,0 +1,458 @@
+//! `MurderCluster`: the murder as a whole, with its mupdate master and its pool of Backends.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{
+    ConfigReference, NodeDrain, Overlay, Storage, Switch, Topology, VolumeRetention,
+    duration_schema,
+};
+
+/// A murder. Its conditions are Ready, MupdateAvailable, Progressing, Degraded, Rebalanced, UpdatePending,
+/// DeletionBlocked and Paused.
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "murder.rs",
+    version = "v1alpha1",
+    kind = "MurderCluster",
+    plural = "murderclusters",
+    shortname = "mc",
+    category = "murder",
+    namespaced,
+    status = "MurderClusterStatus",
+    derive = "PartialEq",
+    doc = "A group of mail servers that looks like one.",
+    validation = Rule::new("size(self.metadata.name) <= 40").message("a MurderCluster's name has at most 40 characters"),
+    scale(
+        spec_replicas_path = ".spec.backends.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Backends", type_ = "string", json_path = ".status.backends"),
+    printcolumn(name = "Draining", type_ = "integer", json_path = ".status.draining"),
+    printcolumn(name = "Mupdate", type_ = "string", json_path = ".status.mupdatePrimary"),
+    printcolumn(name = "Skew%", type_ = "integer", json_path = ".status.skewPercent"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".spec.version"),
+    printcolumn(name = "Mailboxes", type_ = "integer", json_path = ".status.mailboxes", priority = 1),
+    printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.bytes", priority = 1),
+    printcolumn(name = "Rebalance", type_ = "string", json_path = r#".status.conditions[?(@.type=="Rebalanced")].reason"#, priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.topology == 'Unified' || self.mupdate.replicas == 1")
+    .message("mupdate.replicas 0 is for topology Unified with exactly one Backend"))]
+#[x_kube(validation = Rule::new("self.deletionPolicy != 'Abandon' || size(self.confirmation) > 0")
+    .message("deletionPolicy Abandon needs confirmation: the name of this MurderCluster"))]
+pub struct MurderClusterSpec {
+    /// Image of the mail nodes; empty is the operator's own.
+    #[serde(default)]
+    #[schemars(length(max = 512))]
+    pub image: String,
+    /// Version that the nodes should run; empty is the operator's own.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub version: String,
+    /// Whether the operator leaves the whole murder alone.
+    #[serde(default)]
+    pub paused: bool,
+    /// What a node is. Immutable.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("topology cannot be changed"))]
+    pub topology: Topology,
+    /// Domains accepted in recipients; empty is any.
+    #[serde(default)]
+    #[schemars(length(max = 1000), inner(length(max = 253)))]
+    pub domains: Vec<String>,
+    /// The mupdate master.
+    #[serde(default)]
+    pub mupdate: Mupdate,
+    /// A pool of equal Backends that the operator makes; absent if they are written out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backends: Option<Pool>,
+    /// How many Backends are drained at a time.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_concurrent_drains: i32,
+    /// Fewest Backends that stay active.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub min_active: i32,
+    /// How mailboxes are moved.
+    #[serde(default)]
+    pub transfer: Transfer,
+    /// What happens when machines are drained.
+    #[serde(default)]
+    pub disruption: Disruption,
+    /// How mailboxes are spread again.
+    #[serde(default)]
+    pub rebalance: Rebalance,
+    /// How a new version is rolled out.
+    #[serde(default)]
+    pub update: Update,
+    /// Certificates.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Accounts.
+    #[serde(default)]
+    pub auth: Auth,
+    /// What becomes of the mupdate master's volume.
+    #[serde(default)]
+    pub volume_retention: VolumeRetention,
+    /// Whether the murder may be deleted while it holds mail.
+    #[serde(default)]
+    pub deletion_policy: ClusterDeletion,
+    /// The MurderCluster's name; for deletionPolicy Abandon only.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub confirmation: String,
+    /// Objects for monitoring.
+    #[serde(default)]
+    pub monitoring: Monitoring,
+    /// Network policies.
+    #[serde(default)]
+    pub network_policy: NetworkPolicy,
+}
+
+const fn one() -> i32 {
+    1
+}
+
+/// The mupdate master.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Mupdate {
+    /// 1, or 0 for a single unified server.
+    #[schemars(range(min = 0, max = 1))]
+    pub replicas: i32,
+    /// Its volume.
+    pub storage: Storage,
+    /// Parts of a pod template laid over the operator's.
+    #[serde(skip_serializing_if = "Overlay::is_empty")]
+    pub pod_overlay: Overlay,
+}
+
+impl Default for Mupdate {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            storage: Storage::default(),
+            pod_overlay: Overlay::default(),
+        }
+    }
+}
+
+/// A pool of equal Backends.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Pool {
+    /// How many; fewer drains the surplus first.
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+    /// Which Backend goes first.
+    pub removal_preference: RemovalPreference,
+    /// What each is made of.
+    pub template: PoolTemplate,
+}
+
+/// Which Backend of a pool goes first.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum RemovalPreference {
+    /// Those that carry the annotation `murder.rs/remove-first`.
+    Annotated,
+    /// The one with the fewest bytes.
+    #[default]
+    LeastData,
+    /// The youngest.
+    Newest,
+}
+
+/// What each Backend of a pool is made of.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PoolTemplate {
+    /// Share of new users.
+    #[schemars(range(min = 0, max = 1000))]
+    pub weight: i32,
+    /// The volume.
+    pub storage: Storage,
+    /// What becomes of a volume after a scale-in.
+    pub volume_retention: VolumeRetention,
+    /// Resources of the mail container, as in a pod.
+    #[serde(skip_serializing_if = "Overlay::is_empty")]
+    pub resources: Overlay,
+}
+
+impl Default for PoolTemplate {
+    fn default() -> Self {
+        Self {
+            weight: 100,
+            storage: Storage::default(),
+            volume_retention: VolumeRetention::DeleteWhenEmpty,
+            resources: Overlay::default(),
+        }
+    }
+}
+
+/// How mailboxes are moved.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Transfer {
+    /// Users moved at a time from one backend.
+    #[schemars(range(min = 1, max = 64))]
+    pub parallel_per_backend: i32,
+    /// Users moved at a time in all.
+    #[schemars(range(min = 1, max = 1000))]
+    pub parallel_total: i32,
+    /// Longest time that writes wait at the end of a move.
+    #[schemars(schema_with = "duration_schema")]
+    pub freeze_timeout: String,
+    /// Tries before a move is given up for now.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_attempts: i32,
+    /// How long the source keeps its copy.
+    #[schemars(schema_with = "duration_schema")]
+    pub grace_period: String,
+}
+
+impl Default for Transfer {
+    fn default() -> Self {
+        Self {
+            parallel_per_backend: 4,
+            parallel_total: 16,
+            freeze_timeout: "1s".to_owned(),
+            max_attempts: 8,
+            grace_period: "24h".to_owned(),
+        }
+    }
+}
+
+/// What happens when machines are drained.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Disruption {
+    /// For Backends that say Inherit.
+    pub node_drain: NodeDrain,
+    /// Whether PodDisruptionBudgets are made.
+    pub pdb: Switch,
+}
+
+/// How mailboxes are spread again.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Rebalance {
+    /// Whether and by whom.
+    pub mode: RebalanceMode,
+    /// Skew from which on moves are proposed.
+    #[schemars(range(min = 1, max = 100))]
+    pub threshold_percent: i32,
+    /// What is evened out.
+    pub target: RebalanceTarget,
+    /// Rest between two runs.
+    #[schemars(schema_with = "duration_schema")]
+    pub cooldown: String,
+    /// Most moves in a run.
+    #[schemars(range(min = 1, max = 100000))]
+    pub max_moves_per_run: i32,
+    /// Hash of the plan that may run.
+    #[schemars(length(max = 64))]
+    pub approved_plan: String,
+    /// Whether a run stops after the moves in flight.
+    pub abort: bool,
+}
+
+impl Default for Rebalance {
+    fn default() -> Self {
+        Self {
+            mode: RebalanceMode::default(),
+            threshold_percent: 20,
+            target: RebalanceTarget::default(),
+            cooldown: "24h".to_owned(),
+            max_moves_per_run: 1000,
+            approved_plan: String::new(),
+            abort: false,
+        }
+    }
+}
+
+/// Whether and by whom mailboxes are spread again.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum RebalanceMode {
+    /// By the operator itself.
+    Auto,
+    /// Not at all.
+    #[default]
+    Off,
+    /// By the operator once a person approved the plan.
+    Propose,
+}
+
+/// What is evened out.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum RebalanceTarget {
+    /// Bytes of mail.
+    #[default]
+    Bytes,
+    /// Number of mailboxes.
+    Mailboxes,
+}
+
+/// How a new version is rolled out.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Update {
+    /// By itself or on approval.
+    pub strategy: UpdateStrategy,
+    /// The revision that may be rolled out; for Supervised.
+    #[schemars(length(max = 64))]
+    pub approved_revision: String,
+}
+
+/// By itself or on approval.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum UpdateStrategy {
+    /// By itself.
+    #[default]
+    Rolling,
+    /// On approval.
+    Supervised,
+}
+
+/// Certificates; with neither reference the operator is its own authority.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.secretRef) || !has(self.issuerRef)")
+    .message("tls has secretRef or issuerRef, not both"))]
+pub struct Tls {
+    /// Secret with `tls.crt`, `tls.key` and `ca.crt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<ConfigReference>,
+    /// Issuer of cert-manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<ConfigReference>,
+}
+
+/// Accounts.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Auth {
+    /// Secret with the accounts file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<ConfigReference>,
+    /// Users that may act for others and administer.
+    #[schemars(length(max = 100), inner(length(max = 128)))]
+    pub admins: Vec<String>,
+}
+
+/// Whether a murder may be deleted while it holds mail.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum ClusterDeletion {
+    /// It may, with the confirmation.
+    Abandon,
+    /// It may not.
+    #[default]
+    Refuse,
+}
+
+/// Objects for monitoring.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Monitoring {
+    /// Whether a PodMonitor is made.
+    pub pod_monitor: Switch,
+    /// Whether a PrometheusRule is made.
+    pub rules: Switch,
+}
+
+impl Default for Monitoring {
+    fn default() -> Self {
+        Self {
+            pod_monitor: Switch::Disabled,
+            rules: Switch::Disabled,
+        }
+    }
+}
+
+/// Network policies.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NetworkPolicy {
+    /// Whether they are made.
+    pub state: Switch,
+}
+
+/// What is seen of a murder.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MurderClusterStatus {
+    /// The generation that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Backends of the pool.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Backends that serve.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Label selector of the backends' pods.
+    #[serde(default)]
+    pub selector: String,
+    /// Backends that serve, of all, e.g. `3/3`.
+    #[serde(default)]
+    pub backends: String,
+    /// Backends that are being emptied.
+    #[serde(default)]
+    pub draining: i32,
+    /// The mupdate master's pod.
+    #[serde(default)]
+    pub mupdate_primary: String,
+    /// Mailboxes in all.
+    #[serde(default)]
+    pub mailboxes: i64,
+    /// Bytes of messages in all.
+    #[serde(default)]
+    pub bytes: i64,
+    /// Difference between the fullest and the emptiest backend, by their mean.
+    #[serde(default)]
+    pub skew_percent: i32,
+    /// The revision that runs.
+    #[serde(default)]
+    pub current_revision: String,
+    /// The revision that should run.
+    #[serde(default)]
+    pub update_revision: String,
+    /// Backends that wait for their turn to be drained.
+    #[schemars(length(max = 1000))]
+    #[serde(default)]
+    pub drain_queue: Vec<String>,
+    /// The proposal or run of a rebalance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<RebalanceStatus>,
+    /// Observations, one of each type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Option<Vec<Condition>>,
+}
+
+/// The proposal or run of a rebalance.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RebalanceStatus {
+    /// Hash to approve.
+    #[serde(default)]
+    pub plan_hash: String,
+    /// Moves in the plan.
+    #[serde(default)]
+    pub moves: i64,
+    /// Bytes in the plan.
+    #[serde(default)]
+    pub bytes: i64,
+    /// Moves done.
+    #[serde(default)]
+    pub done: i64,
+    /// Moves that failed.
+    #[serde(default)]
+    pub failed: i64,
+}

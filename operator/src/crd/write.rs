@@ -1,0 +1,98 @@
+//! The definitions as YAML files.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::CustomResourceExt as _;
+
+use super::{Backend, Frontend, MurderCluster};
+
+const HEADER: &str =
+    "# Written by `murder-operator crds`. Apply with `kubectl apply --server-side`.\n";
+
+/// The three definitions with their file names, in order of name.
+pub fn definitions() -> Vec<(String, CustomResourceDefinition)> {
+    [Backend::crd(), Frontend::crd(), MurderCluster::crd()]
+        .into_iter()
+        .map(|mut definition| {
+            definition
+                .metadata
+                .annotations
+                .get_or_insert_default()
+                .insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+            (
+                format!("murder.rs_{}.yaml", definition.spec.names.plural),
+                definition,
+            )
+        })
+        .collect()
+}
+
+/// File names and texts of the three definitions.
+pub fn rendered() -> anyhow::Result<Vec<(String, String)>> {
+    definitions()
+        .into_iter()
+        .map(|(name, definition)| {
+            let text =
+                serde_yaml::to_string(&definition).context("definition cannot be written")?;
+            Ok((name, format!("{HEADER}{text}")))
+        })
+        .collect()
+}
+
+/// Writes the definitions into a folder.
+pub fn write_definitions(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    for (name, text) in rendered()? {
+        let path = folder.join(name);
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::rendered;
+
+    #[test]
+    fn definitions_on_disk_equal_the_types() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
+        for (name, text) in rendered().unwrap() {
+            let found = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
+            assert!(
+                found == text,
+                "{name} is stale: run `murder-operator crds --out crds`"
+            );
+        }
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        fn walk(path: &str, value: &serde_json::Value) {
+            let Some(properties) = value.get("properties").and_then(|p| p.as_object()) else {
+                return value
+                    .get("items")
+                    .into_iter()
+                    .for_each(|items| walk(path, items));
+            };
+            for (key, schema) in properties {
+                let path = format!("{path}.{key}");
+                assert!(
+                    schema.get("description").is_some(),
+                    "{path} has no description"
+                );
+                walk(&path, schema);
+            }
+        }
+        for (name, definition) in super::definitions() {
+            let schema = definition.spec.versions[0].schema.as_ref().unwrap();
+            let schema = serde_json::to_value(schema.open_api_v3_schema.as_ref().unwrap()).unwrap();
+            for part in ["spec", "status"] {
+                walk(&format!("{name} {part}"), &schema["properties"][part]);
+            }
+        }
+    }
+}

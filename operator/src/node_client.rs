@@ -1,0 +1,345 @@
+//! Client of the nodes' admin interface: HTTP/1.1 with JSON over mutual TLS.
+//!
+//! Each call is one connection with one time limit over all of it; each call that changes something carries the
+//! fence of the leadership under which it was decided.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use murder_api::admin::{
+    ErrorBody, Fenced, NodeStatus, Retire, ServerList, ServerStatus, SetCordon, StartTransfer,
+    TransferList, TransferStatus, UnitPage, UnitSummary,
+};
+use murder_model::{Fence, MoveId, RootName, ServerId, ServerName};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName as TlsName};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Largest answer read, in bytes.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Most pages of units read in one listing.
+const UNIT_PAGES_MAX: usize = 1000;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The node could not be reached or did not speak HTTP.
+    #[error("cannot reach {address}: {source}")]
+    Unreachable {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No answer within the limit.
+    #[error("{address} did not answer in {limit:?}")]
+    TimedOut {
+        /// Where.
+        address: SocketAddr,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The node refused; its reason and message.
+    #[error("refused: {reason}: {message}")]
+    Refused {
+        /// One word.
+        reason: String,
+        /// A sentence.
+        message: String,
+    },
+    /// The answer is not what the interface promises.
+    #[error("answer not understood: {0}")]
+    Answer(serde_json::Error),
+}
+
+/// Why a client could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A certificate or key is not usable.
+    #[error("certificate, key or authority: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Text is not PEM.
+    #[error("not PEM: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+}
+
+/// Calls nodes under one identity and one fence.
+#[derive(Clone)]
+pub struct NodeClient {
+    connector: TlsConnector,
+    fence: Fence,
+    limit: Duration,
+}
+
+/// Where a node's admin interface is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NodeAddress {
+    /// Its socket address.
+    pub address: SocketAddr,
+    /// The name that its certificate must have.
+    pub tls_name: String,
+}
+
+impl NodeClient {
+    /// A client with its own certificate, which trusts one authority. All are PEM.
+    pub fn new(
+        certificate: &[u8],
+        key: &[u8],
+        authority: &[u8],
+        fence: Fence,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        let mut roots = rustls::RootCertStore::empty();
+        for authority in CertificateDer::pem_slice_iter(authority) {
+            roots.add(authority?)?;
+        }
+        let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>()?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Self {
+            connector,
+            fence,
+            limit,
+        })
+    }
+
+    /// What a node says of itself.
+    pub async fn status(&self, node: &NodeAddress) -> Result<NodeStatus, CallError> {
+        self.read(node, "/v1/status").await
+    }
+
+    /// All units of a backend.
+    pub async fn units(&self, node: &NodeAddress) -> Result<Vec<UnitSummary>, CallError> {
+        let mut units = Vec::new();
+        let mut path = "/v1/units".to_owned();
+        for _ in 0..UNIT_PAGES_MAX {
+            let page: UnitPage = self.read(node, &path).await?;
+            units.extend(page.units);
+            let Some(next) = page.next else { break };
+            path = format!("/v1/units?after={}", escape(next.as_str()));
+        }
+        Ok(units)
+    }
+
+    /// Transfers of a source, running or lately ended.
+    pub async fn transfers(&self, node: &NodeAddress) -> Result<Vec<TransferStatus>, CallError> {
+        let list: TransferList = self.read(node, "/v1/transfers").await?;
+        Ok(list.transfers)
+    }
+
+    /// Starts a transfer; starting it again changes nothing.
+    pub async fn start_transfer(
+        &self,
+        node: &NodeAddress,
+        move_id: MoveId,
+        root: RootName,
+        destination: ServerName,
+    ) -> Result<TransferStatus, CallError> {
+        let fence = self.fence;
+        let start = StartTransfer {
+            fence,
+            move_id,
+            root,
+            destination,
+            partition: None,
+        };
+        self.write(node, "/v1/transfers", &start).await
+    }
+
+    /// Withdraws a transfer, if it may still be.
+    pub async fn cancel_transfer(
+        &self,
+        node: &NodeAddress,
+        move_id: MoveId,
+    ) -> Result<TransferStatus, CallError> {
+        let path = format!("/v1/transfers/{move_id}/cancel");
+        self.write(node, &path, &self.fenced()).await
+    }
+
+    /// Tells a backend whether to refuse new units.
+    pub async fn cordon(
+        &self,
+        node: &NodeAddress,
+        cordoned: bool,
+    ) -> Result<NodeStatus, CallError> {
+        let fence = self.fence;
+        self.write(node, "/v1/cordon", &SetCordon { fence, cordoned })
+            .await
+    }
+
+    /// Tells a backend to serve nothing any more.
+    pub async fn deactivate(&self, node: &NodeAddress) -> Result<NodeStatus, CallError> {
+        self.write(node, "/v1/deactivate", &self.fenced()).await
+    }
+
+    /// The servers that the master knows.
+    pub async fn servers(&self, master: &NodeAddress) -> Result<Vec<ServerStatus>, CallError> {
+        let list: ServerList = self.read(master, "/v1/servers").await?;
+        Ok(list.servers)
+    }
+
+    /// Tells the master whether a server gets new units.
+    pub async fn cordon_server(
+        &self,
+        master: &NodeAddress,
+        server: &str,
+        cordoned: bool,
+    ) -> Result<ServerStatus, CallError> {
+        let path = format!("/v1/servers/{}/cordon", escape(server));
+        let fence = self.fence;
+        self.write(master, &path, &SetCordon { fence, cordoned })
+            .await
+    }
+
+    /// Ends a server's identity for ever.
+    pub async fn retire(
+        &self,
+        master: &NodeAddress,
+        server: &str,
+        server_id: ServerId,
+    ) -> Result<ServerStatus, CallError> {
+        let path = format!("/v1/servers/{}/retire", escape(server));
+        let fence = self.fence;
+        self.write(master, &path, &Retire { fence, server_id })
+            .await
+    }
+
+    fn fenced(&self) -> Fenced {
+        Fenced { fence: self.fence }
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        node: &NodeAddress,
+        path: &str,
+    ) -> Result<T, CallError> {
+        self.call(node, Method::GET, path, Bytes::new()).await
+    }
+
+    async fn write<T: DeserializeOwned>(
+        &self,
+        node: &NodeAddress,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CallError> {
+        let body = serde_json::to_vec(body).map_err(CallError::Answer)?;
+        self.call(node, Method::POST, path, body.into()).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        node: &NodeAddress,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, CallError> {
+        let address = node.address;
+        let exchange = Box::pin(self.exchange(node, method, path, body));
+        let (status, answer) = tokio::time::timeout(self.limit, exchange)
+            .await
+            .map_err(|_| CallError::TimedOut {
+                address,
+                limit: self.limit,
+            })?
+            .map_err(|source| CallError::Unreachable { address, source })?;
+        if status.is_success() {
+            return serde_json::from_slice(&answer).map_err(CallError::Answer);
+        }
+        let refusal = serde_json::from_slice::<ErrorBody>(&answer).unwrap_or_else(|_| ErrorBody {
+            reason: format!("Status{}", status.as_u16()),
+            message: String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned(),
+        });
+        let ErrorBody { reason, message } = refusal;
+        Err(CallError::Refused { reason, message })
+    }
+
+    async fn exchange(
+        &self,
+        node: &NodeAddress,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+        let tcp = TcpStream::connect(node.address).await?;
+        let name = TlsName::try_from(node.tls_name.clone())?;
+        let tls = self.connector.connect(name, tcp).await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &node.tls_name)
+            .header("content-type", "application/json")
+            .body(Full::new(body))?;
+        exchange_on(TokioIo::new(tls), request).await
+    }
+}
+
+/// One request on a fresh connection, with a bounded answer.
+async fn exchange_on<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    let driver = tokio::spawn(connection);
+    let outcome = async {
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await?;
+        Ok((status, body.to_bytes()))
+    }
+    .await;
+    driver.abort();
+    outcome
+}
+
+/// Whether a node's `/readyz` answers 200.
+pub async fn is_ready(metrics: SocketAddr, limit: Duration) -> bool {
+    let probe = Box::pin(async {
+        let tcp = TcpStream::connect(metrics).await?;
+        let request = Request::get("/readyz")
+            .header("host", "localhost")
+            .body(Full::new(Bytes::new()))?;
+        exchange_on(TokioIo::new(tcp), request).await
+    });
+    matches!(
+        tokio::time::timeout(limit, probe).await,
+        Ok(Ok((StatusCode::OK, _)))
+    )
+}
+
+/// Percent-encodes what a path segment or query value may not hold.
+fn escape(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_are_escaped_in_paths() {
+        assert_eq!(super::escape("user.a b+c"), "user.a%20b%2Bc");
+    }
+}

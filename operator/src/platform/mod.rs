@@ -1,0 +1,3 @@
+//! Platforms: they observe the world and carry steps out, and decide nothing.
+
+pub mod local;
