@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{Client, Node, message, murder_node};
+use crate::harness::{Client, Node, deliver_until, message, murder_node};
 
 #[test]
 fn acknowledged_mail_survives_kills_under_load() {
@@ -126,58 +126,4 @@ fn subjects(node: &Node) -> Vec<String> {
     let lines = client.command("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (Subject)])");
     let subject = |line: &String| line.strip_prefix("Subject: about ").map(str::to_owned);
     lines.iter().filter_map(subject).collect()
-}
-
-/// Delivers until the node is gone; returns what it acknowledged.
-fn deliver_until(port: u16, round: usize, writer: usize, stop: &AtomicBool) -> Vec<String> {
-    use std::io::{BufRead, BufReader, Write};
-    let mut acknowledged = Vec::new();
-    let Ok(socket) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
-        return acknowledged;
-    };
-    let mut reader = BufReader::new(socket);
-    let mut line = String::new();
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let id = format!("{round}-{writer}-{number}");
-        let text = format!(
-            "{}MAIL FROM:<>\r\nRCPT TO:<alice>\r\nDATA\r\n",
-            if number == 0 { "LHLO x\r\n" } else { "" }
-        );
-        if reader.get_mut().write_all(text.as_bytes()).is_err() {
-            break;
-        }
-        if !read_until(&mut reader, &mut line, "354 ") {
-            break;
-        }
-        let body = format!("{}.\r\n", message(&id, &"x".repeat(number % 2000)));
-        if reader.get_mut().write_all(body.as_bytes()).is_err() {
-            break;
-        }
-        line.clear();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 || !line.starts_with("250 ") {
-            break;
-        }
-        acknowledged.push(id);
-    }
-    acknowledged
-}
-
-fn read_until(
-    reader: &mut std::io::BufReader<std::net::TcpStream>,
-    line: &mut String,
-    wanted: &str,
-) -> bool {
-    use std::io::BufRead;
-    loop {
-        line.clear();
-        if reader.read_line(line).unwrap_or(0) == 0 {
-            return false;
-        }
-        if line.starts_with(wanted) {
-            return true;
-        }
-    }
 }

@@ -1,9 +1,11 @@
 //! Starts a node in a directory of its own and speaks to it line by line.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The password of every account.
@@ -15,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Node {
     directory: tempfile::TempDir,
     child: Option<Child>,
+    environment: Vec<(String, OsString)>,
     pub(crate) imap: u16,
     pub(crate) lmtp: u16,
     metrics: u16,
@@ -62,6 +65,7 @@ impl Node {
         let mut node = Self {
             directory,
             child: None,
+            environment: Vec::new(),
             imap,
             lmtp,
             metrics,
@@ -91,11 +95,17 @@ impl Node {
         self.directory.path().join("data/partitions/default")
     }
 
+    /// Variables for the next starts.
+    pub(crate) fn set_environment(&mut self, environment: Vec<(String, OsString)>) {
+        self.environment = environment;
+    }
+
     /// Starts the process and waits until it serves.
     pub(crate) fn start(&mut self) {
         let child = Command::new(env!("CARGO_BIN_EXE_murder-node"))
             .args(["run", "-c"])
             .arg(self.config())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .spawn()
             .unwrap();
         self.child = Some(child);
@@ -256,4 +266,57 @@ pub(crate) fn message(id: &str, body: &str) -> String {
         "From: Sender <sender@example.org>\r\nTo: alice@example.org\r\nSubject: about {id}\r\n\
          Date: Mon, 7 Feb 1994 21:52:25 -0800\r\nMessage-ID: <{id}@example.org>\r\n\r\n{body}\r\n"
     )
+}
+
+/// Delivers until the node is gone; returns what it acknowledged.
+pub(crate) fn deliver_until(
+    port: u16,
+    round: usize,
+    writer: usize,
+    stop: &AtomicBool,
+) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    let Ok(socket) = TcpStream::connect(("127.0.0.1", port)) else {
+        return acknowledged;
+    };
+    let mut reader = BufReader::new(socket);
+    let mut line = String::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let id = format!("{round}-{writer}-{number}");
+        let text = format!(
+            "{}MAIL FROM:<>\r\nRCPT TO:<alice>\r\nDATA\r\n",
+            if number == 0 { "LHLO x\r\n" } else { "" }
+        );
+        if reader.get_mut().write_all(text.as_bytes()).is_err() {
+            break;
+        }
+        if !read_until(&mut reader, &mut line, "354 ") {
+            break;
+        }
+        let body = format!("{}.\r\n", message(&id, &"x".repeat(number % 2000)));
+        if reader.get_mut().write_all(body.as_bytes()).is_err() {
+            break;
+        }
+        line.clear();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 || !line.starts_with("250 ") {
+            break;
+        }
+        acknowledged.push(id);
+    }
+    acknowledged
+}
+
+fn read_until(reader: &mut BufReader<TcpStream>, line: &mut String, wanted: &str) -> bool {
+    loop {
+        line.clear();
+        if reader.read_line(line).unwrap_or(0) == 0 {
+            return false;
+        }
+        if line.starts_with(wanted) {
+            return true;
+        }
+    }
 }
