@@ -22,7 +22,7 @@ pub struct PartitionLabel {
 }
 
 /// Everything a node counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Metrics {
     registry: Registry,
     /// Sessions open now.
@@ -43,86 +43,50 @@ pub struct Metrics {
     pub operations: Family<PartitionLabel, Counter>,
     /// Bytes appended to logs.
     pub log_bytes: Family<PartitionLabel, Counter>,
-    /// Units that left this server.
-    pub units_sent: Counter,
-    /// Units that arrived here.
-    pub units_received: Counter,
-    /// Commands of deposed operators refused.
-    pub fenced_commands: Counter,
 }
 
 impl Metrics {
     /// Registers all metrics under the prefix `murder`.
     pub fn new() -> Self {
+        let metrics = Self::default();
         let mut registry = Registry::with_prefix("murder");
-        let metrics = Self {
-            sessions: Family::default(),
-            sessions_started: Family::default(),
-            login_failures: Family::default(),
-            deliveries: Counter::default(),
-            deliveries_deferred: Counter::default(),
-            deliveries_suppressed: Counter::default(),
-            commits: Family::default(),
-            operations: Family::default(),
-            log_bytes: Family::default(),
-            units_sent: Counter::default(),
-            units_received: Counter::default(),
-            fenced_commands: Counter::default(),
-            registry: Registry::default(),
-        };
-        let r = &mut registry;
-        r.register("sessions", "Sessions open now", metrics.sessions.clone());
-        r.register(
+        registry.register("sessions", "Sessions open now", metrics.sessions.clone());
+        registry.register(
             "sessions_started",
             "Sessions accepted",
             metrics.sessions_started.clone(),
         );
-        r.register(
+        registry.register(
             "login_failures",
             "Logins refused",
             metrics.login_failures.clone(),
         );
-        r.register(
+        registry.register(
             "deliveries",
             "Deliveries acknowledged",
             metrics.deliveries.clone(),
         );
-        r.register(
+        registry.register(
             "deliveries_deferred",
             "Recipients answered with a temporary failure",
             metrics.deliveries_deferred.clone(),
         );
-        r.register(
+        registry.register(
             "deliveries_suppressed",
             "Deliveries recognised as repeated",
             metrics.deliveries_suppressed.clone(),
         );
-        r.register("commits", "Batches made durable", metrics.commits.clone());
-        r.register(
+        registry.register("commits", "Batches made durable", metrics.commits.clone());
+        registry.register(
             "operations",
             "Operations made durable",
             metrics.operations.clone(),
         );
-        r.register_with_unit(
+        registry.register_with_unit(
             "log",
             "Appended to logs",
             Unit::Bytes,
             metrics.log_bytes.clone(),
-        );
-        r.register(
-            "units_sent",
-            "Units that left this server",
-            metrics.units_sent.clone(),
-        );
-        r.register(
-            "units_received",
-            "Units that arrived",
-            metrics.units_received.clone(),
-        );
-        r.register(
-            "fenced_commands",
-            "Commands of deposed operators refused",
-            metrics.fenced_commands.clone(),
         );
         Self {
             registry,
@@ -144,12 +108,6 @@ impl Metrics {
         let gauge = self.sessions.get_or_create_owned(&label);
         gauge.inc();
         SessionGuard(gauge)
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
