@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use murder_model::{PartitionName, ServerName, SpecialUse, UserName};
+use murder_model::{MailboxName, PartitionName, ServerName, SpecialUse, UserName};
 use serde::{Deserialize, Serialize};
 
 use crate::yaml::{Problem, Problems};
@@ -155,13 +155,13 @@ pub struct Listeners {
 impl Listeners {
     fn all(&self) -> [(&'static str, Option<&str>); 7] {
         [
-            ("imap", self.imap.as_deref()),
-            ("imaps", self.imaps.as_deref()),
-            ("lmtp", self.lmtp.as_deref()),
-            ("transfer", self.transfer.as_deref()),
-            ("mupdate", self.mupdate.as_deref()),
-            ("admin", self.admin.as_deref()),
-            ("metrics", self.metrics.as_deref()),
+            ("listeners.imap", self.imap.as_deref()),
+            ("listeners.imaps", self.imaps.as_deref()),
+            ("listeners.lmtp", self.lmtp.as_deref()),
+            ("listeners.transfer", self.transfer.as_deref()),
+            ("listeners.mupdate", self.mupdate.as_deref()),
+            ("listeners.admin", self.admin.as_deref()),
+            ("listeners.metrics", self.metrics.as_deref()),
         ]
     }
 }
@@ -487,6 +487,7 @@ impl Settings {
         let mut found = Vec::new();
         self.check_roles(&mut found);
         self.check_listeners(&mut found);
+        self.check_names(&mut found);
         self.check_numbers(&mut found);
         found
     }
@@ -545,9 +546,9 @@ impl Settings {
             }
         }
         let needs_tls = [
-            ("imaps", &self.listeners.imaps),
-            ("transfer", &self.listeners.transfer),
-            ("admin", &self.listeners.admin),
+            ("listeners.imaps", &self.listeners.imaps),
+            ("listeners.transfer", &self.listeners.transfer),
+            ("listeners.admin", &self.listeners.admin),
         ];
         for (key, listener) in needs_tls {
             if listener.is_some() && self.tls.is_none() {
@@ -557,8 +558,33 @@ impl Settings {
         for network in &self.lmtp.trusted_networks {
             if parse_network(network).is_none() {
                 found.push((
-                    "trustedNetworks",
+                    "lmtp.trustedNetworks",
                     format!("{network:?} is not `address/prefix`"),
+                ));
+            }
+        }
+    }
+
+    fn check_names(&self, found: &mut Vec<(&'static str, String)>) {
+        for domain in &self.domains {
+            let label = |label: &str| {
+                let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+                !label.is_empty() && label.len() <= 63 && label.bytes().all(inner)
+            };
+            if domain.len() > 253 || !domain.split('.').all(label) {
+                found.push((
+                    "domains",
+                    format!("{domain:?} is not a domain such as example.org"),
+                ));
+            }
+        }
+        let anybody = UserName::parse("u").expect("a valid user name");
+        for folder in &self.autocreate.folders {
+            let name = &folder.name;
+            if let Err(error) = MailboxName::from_external(&anybody, name.as_bytes()) {
+                found.push((
+                    "autocreate.folders",
+                    format!("{name:?} is not a folder: {error}"),
                 ));
             }
         }
@@ -571,68 +597,104 @@ impl Settings {
             }
         };
         range(
-            "messageBytesMax",
+            "lmtp.messageBytesMax",
             self.lmtp.message_bytes_max,
             1024,
             1 << 31,
         );
         range(
-            "recipientsMax",
+            "lmtp.recipientsMax",
             self.lmtp.recipients_max as u64,
             100,
             100_000,
         );
-        range("sessionsMax", self.lmtp.sessions_max as u64, 1, 1_000_000);
-        range("sessionsMax", self.imap.sessions_max as u64, 1, 1_000_000);
         range(
-            "lineBytesMax",
+            "lmtp.lineBytesMax",
+            self.lmtp.line_bytes_max as u64,
+            1000,
+            1 << 20,
+        );
+        range(
+            "lmtp.sessionsMax",
+            self.lmtp.sessions_max as u64,
+            1,
+            1_000_000,
+        );
+        range(
+            "imap.sessionsMax",
+            self.imap.sessions_max as u64,
+            1,
+            1_000_000,
+        );
+        range(
+            "imap.lineBytesMax",
             self.imap.line_bytes_max as u64,
             8000,
             16 << 20,
         );
         range(
-            "literalBytesMax",
+            "imap.literalBytesMax",
             self.imap.literal_bytes_max as u64,
             1024,
             64 << 20,
         );
-        range("appendBytesMax", self.imap.append_bytes_max, 1024, 1 << 31);
-        range("idleSecondsMax", self.imap.idle_seconds_max, 60, 7 * 86_400);
         range(
-            "checkpointIntervalMs",
+            "imap.appendBytesMax",
+            self.imap.append_bytes_max,
+            1024,
+            1 << 31,
+        );
+        range(
+            "imap.idleSecondsMax",
+            self.imap.idle_seconds_max,
+            60,
+            7 * 86_400,
+        );
+        range(
+            "store.checkpointIntervalMs",
             self.store.checkpoint_interval_ms,
             10,
             60_000,
         );
-        range("segmentBytes", self.store.segment_bytes, 1 << 20, 1 << 30);
         range(
-            "checkpointBytes",
+            "store.segmentBytes",
+            self.store.segment_bytes,
+            1 << 20,
+            1 << 30,
+        );
+        range(
+            "store.checkpointBytes",
             self.store.checkpoint_bytes,
             1 << 20,
             1 << 30,
         );
         range(
-            "reservePercent",
+            "store.reservePercent",
             u64::from(self.store.reserve_percent),
             0,
             50,
         );
         range(
-            "markRetentionHours",
+            "store.markRetentionHours",
             self.store.mark_retention_hours,
             24,
             24 * 365,
         );
         range(
-            "indexCacheBytes",
+            "store.indexCacheBytes",
             self.store.index_cache_bytes,
             1 << 20,
             1 << 36,
         );
-        range("parallel", self.transfer.parallel as u64, 1, 64);
-        range("freezeMsMax", self.transfer.freeze_ms_max, 50, 60_000);
+        range("transfer.parallel", self.transfer.parallel as u64, 1, 64);
         range(
-            "attemptsMax",
+            "transfer.freezeMsMax",
+            self.transfer.freeze_ms_max,
+            50,
+            60_000,
+        );
+        range(
+            "transfer.attemptsMax",
             u64::from(self.transfer.attempts_max),
             1,
             1000,
@@ -702,8 +764,8 @@ mod tests {
         let error = parse(&format!("{text}store:\n  reservePercent: 80\n")).unwrap_err();
         assert_eq!(
             error,
-            "/etc/node.yaml:8: lmtp: `insecureLoopback` allows loopback addresses only\n\
-             /etc/node.yaml:12: reservePercent: 80 is not between 0 and 50"
+            "/etc/node.yaml:8: listeners.lmtp: `insecureLoopback` allows loopback addresses only\n\
+             /etc/node.yaml:12: store.reservePercent: 80 is not between 0 and 50"
         );
     }
 

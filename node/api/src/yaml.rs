@@ -21,14 +21,28 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with the value of `key`, whose first line in `text` is looked up.
+    /// A problem with the value of `key`, whose line in `text` is looked up. With `section.key` it
+    /// is the one in that section, as keys of two sections may have one name.
     pub fn at_key(path: &Path, text: &str, key: &str, message: String) -> Self {
-        let is_key = |line: &str| {
+        let is = |line: &str, key: &str| {
             let line = line.trim_start().trim_start_matches("- ");
             line.strip_prefix(key)
                 .is_some_and(|rest| rest.trim_start().starts_with(':'))
         };
-        let line = text.lines().position(is_key).map(|index| index + 1);
+        let top = |line: &str| line.starts_with(|first: char| first.is_ascii_alphanumeric());
+        let mut inside = !key.contains('.');
+        let (section, name) = key.split_once('.').unwrap_or(("", key));
+        let mut line = None;
+        for (index, text) in text.lines().enumerate() {
+            if !section.is_empty() && top(text) {
+                inside = is(text, section);
+                // The section's own line, until the key is found in it.
+                line = if inside { Some(index + 1) } else { line };
+            } else if inside && is(text, name) && (!section.is_empty() || top(text)) {
+                line = Some(index + 1);
+                break;
+            }
+        }
         Self {
             path: path.to_owned(),
             line,

@@ -59,7 +59,7 @@ fn a_missing_key_and_a_doubled_key_are_named() {
 fn a_number_out_of_range_is_told_the_range() {
     assert_eq!(
         error(&format!("{GOOD}transfer:\n  parallel: 0\n")),
-        "s.yaml:11: parallel: 0 is not between 1 and 64"
+        "s.yaml:11: transfer.parallel: 0 is not between 1 and 64"
     );
 }
 
@@ -67,6 +67,32 @@ fn a_number_out_of_range_is_told_the_range() {
 fn a_listener_that_needs_certificates_says_so() {
     assert_eq!(
         error(&GOOD.replace("  lmtp:", "  admin: 127.0.0.1:8443\n  lmtp:")),
-        "s.yaml:8: admin: needs `tls`"
+        "s.yaml:8: listeners.admin: needs `tls`"
+    );
+}
+
+/// Both sections have the key; the line of the other one was told.
+#[test]
+fn a_key_of_two_sections_is_found_in_the_right_one() {
+    assert_eq!(
+        error(&format!(
+            "{GOOD}lmtp:\n  sessionsMax: 5\nimap:\n  sessionsMax: 0\n"
+        )),
+        "s.yaml:13: imap.sessionsMax: 0 is not between 1 and 1000000"
+    );
+}
+
+#[test]
+fn domains_and_folders_that_cannot_be_are_refused() {
+    assert_eq!(
+        error(&format!("{GOOD}domains: ['a b@@']\n")),
+        "s.yaml:10: domains: \"a b@@\" is not a domain such as example.org"
+    );
+    assert_eq!(
+        error(&format!(
+            "{GOOD}autocreate:\n  folders:\n  - name: INBOX/x\n"
+        )),
+        "s.yaml:11: autocreate.folders: \"INBOX/x\" is not a folder: \
+         names a namespace, not a mailbox"
     );
 }

@@ -114,7 +114,12 @@ impl InternalDate {
 
     /// The calendar day, disregarding the zone as SEARCH's BEFORE, ON and SINCE do.
     pub fn day(self) -> Day {
-        Day::from_days((self.seconds + i64::from(self.offset_minutes) * 60).div_euclid(86_400))
+        Day::from_days(self.local_seconds().div_euclid(86_400))
+    }
+
+    /// A damaged row may hold any number, which must not stop the reader.
+    const fn local_seconds(self) -> i64 {
+        self.seconds.saturating_add(self.offset_minutes as i64 * 60)
     }
 
     /// Parses the 26 characters of RFC 3501's `date-time`, without the quotes.
@@ -150,7 +155,7 @@ impl InternalDate {
 /// The 26 characters of `date-time`, without quotes.
 impl fmt::Display for InternalDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let local = self.seconds + i64::from(self.offset_minutes) * 60;
+        let local = self.local_seconds();
         let day = Day::from_days(local.div_euclid(86_400));
         let time = local.rem_euclid(86_400);
         let sign = if self.offset_minutes < 0 { '-' } else { '+' };

@@ -2,9 +2,11 @@
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
 
-/// Whether the text is well-formed: only what must be encoded is, and in the one way there is.
+/// Whether the text is well-formed: only what must be encoded is, in the one way there is, and no
+/// control character hides in it.
 pub fn is_valid(text: &str) -> bool {
-    decode(text).is_some_and(|decoded| encode(&decoded) == text)
+    decode(text)
+        .is_some_and(|decoded| encode(&decoded) == text && !decoded.chars().any(char::is_control))
 }
 
 /// The Unicode text; `None` if it is not well-formed.

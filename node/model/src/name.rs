@@ -62,7 +62,11 @@ impl UserName {
             return Err(NameError::TooLong);
         }
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-=@".contains(&byte);
-        if !text.bytes().all(allowed) || text == "anyone" || text == "anonymous" {
+        // In any case: an access control list would read these as everybody.
+        let reserved = ["anyone", "anonymous"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word));
+        if !text.bytes().all(allowed) || reserved {
             return Err(NameError::Character);
         }
         if text.starts_with(['.', '-']) || text.ends_with('.') || text.contains("..") {
@@ -205,7 +209,12 @@ impl MailboxName {
             return Err(NameError::Namespace);
         }
         if let Some(below) = text.strip_prefix("user.") {
-            let user = below.split('.').next().unwrap_or(below);
+            let mut below = below.split('.');
+            let user = below.next().unwrap_or_default();
+            // The owner would know these by a name that means something else.
+            if below.next().is_some_and(is_reserved_folder) {
+                return Err(NameError::Namespace);
+            }
             let normal = UserName::from_component(user)?;
             if normal.component() != user {
                 return Err(NameError::Character);
@@ -370,6 +379,13 @@ impl From<MailboxName> for String {
     fn from(name: MailboxName) -> Self {
         name.0
     }
+}
+
+/// Whether a folder beside INBOX could not be told from INBOX or from a namespace.
+fn is_reserved_folder(component: &str) -> bool {
+    component.eq_ignore_ascii_case("INBOX")
+        || component == OTHER_USERS
+        || component == SHARED_FOLDERS
 }
 
 fn push_component(external: &mut String, component: &str) {

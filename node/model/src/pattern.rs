@@ -38,6 +38,10 @@ impl ListPattern {
 
     /// Whether the client's name of a mailbox matches. Time is bounded by the product of the lengths.
     pub fn matches(&self, name: &str) -> bool {
+        // RFC 3501 section 6.3.8: INBOX is listed if the pattern matches it in upper case.
+        if name == "INBOX" {
+            return matches(&self.pattern.to_ascii_uppercase(), name.as_bytes());
+        }
         matches(&self.pattern, name.as_bytes())
     }
 

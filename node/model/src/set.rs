@@ -21,8 +21,34 @@ pub enum SetError {
 
 /// A set of numbers from 1, kept as sorted ranges that neither touch nor overlap.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(try_from = "StoredSet")]
 pub struct UidSet {
     ranges: Vec<(u32, u32)>,
+}
+
+/// A set as it lies in a store or comes from a peer, before it is believed.
+#[derive(Deserialize)]
+struct StoredSet {
+    ranges: Vec<(u32, u32)>,
+}
+
+impl TryFrom<StoredSet> for UidSet {
+    type Error = SetError;
+
+    fn try_from(stored: StoredSet) -> Result<Self, SetError> {
+        let ranges = stored.ranges;
+        let sound = ranges
+            .iter()
+            .all(|(first, last)| (1..=*last).contains(first))
+            && ranges
+                .windows(2)
+                .all(|pair| u64::from(pair[0].1) + 1 < u64::from(pair[1].0));
+        if sound {
+            Ok(Self { ranges })
+        } else {
+            Err(SetError::Syntax)
+        }
+    }
 }
 
 impl UidSet {
@@ -153,9 +179,9 @@ impl fmt::Display for UidSet {
 impl FromStr for UidSet {
     type Err = SetError;
 
-    /// Parses a set without `*`.
+    /// Parses a set without `*`, of any number of ranges: what a set of ours was written as.
     fn from_str(text: &str) -> Result<Self, SetError> {
-        let parsed = SequenceSet::parse(text.as_bytes())?;
+        let parsed = SequenceSet::parse_within(text.as_bytes(), usize::MAX)?;
         if parsed.mentions_last() {
             return Err(SetError::Syntax);
         }
@@ -178,9 +204,13 @@ enum Bound {
 impl SequenceSet {
     /// Parses `1:3,5,7:*`.
     pub fn parse(text: &[u8]) -> Result<Self, SetError> {
+        Self::parse_within(text, SEQUENCE_RANGES_MAX)
+    }
+
+    fn parse_within(text: &[u8], ranges_max: usize) -> Result<Self, SetError> {
         let mut ranges = Vec::new();
         for part in text.split(|byte| *byte == b',') {
-            if ranges.len() == SEQUENCE_RANGES_MAX {
+            if ranges.len() == ranges_max {
                 return Err(SetError::TooMany);
             }
             ranges.push(match part.iter().position(|byte| *byte == b':') {

@@ -137,3 +137,48 @@ proptest! {
         }
     }
 }
+
+/// With the right to create folders in a tree, somebody else could make one there that its owner
+/// sees as a second INBOX, or as a namespace, and can never open.
+#[test]
+fn nobody_makes_a_folder_that_its_owner_cannot_name() {
+    for folder in ["INBOX", "inbox", "Other Users", "Shared Folders"] {
+        let external = format!("Other Users/alice/{folder}");
+        assert_eq!(
+            MailboxName::from_external(&user("bob"), external.as_bytes()),
+            Err(NameError::Namespace),
+            "{external}"
+        );
+    }
+    assert!(MailboxName::parse_internal("user.alice.Work.INBOX").is_ok());
+}
+
+/// A list with a user of this name would be read back as one that gives everybody all rights.
+#[test]
+fn no_user_is_everybody_in_any_case() {
+    for name in ["anyone", "Anyone", "ANONYMOUS"] {
+        assert_eq!(UserName::parse(name), Err(NameError::Character), "{name}");
+    }
+}
+
+#[test]
+fn control_characters_do_not_hide_in_an_encoding() {
+    for name in ["&AAA-", "&AA0ACg-", "&AH8-"] {
+        assert_eq!(
+            MailboxName::from_external(&user("alice"), name.as_bytes()),
+            Err(NameError::Encoding),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn inbox_is_listed_by_a_pattern_in_any_case() {
+    for pattern in ["inb%", "%box", "*inbox", "INBOX"] {
+        assert!(
+            ListPattern::new(b"", pattern.as_bytes()).matches("INBOX"),
+            "{pattern}"
+        );
+    }
+    assert!(!ListPattern::new(b"", b"work").matches("Work"));
+}

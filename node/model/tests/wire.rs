@@ -106,3 +106,32 @@ proptest! {
         prop_assert_eq!(postcard::from_bytes::<UidSet>(&bytes), Ok(set));
     }
 }
+
+#[test]
+fn a_set_of_ours_is_read_back_however_many_ranges_it_has() {
+    let set: UidSet = (0..10_001).map(|number| number * 2 + 1).collect();
+    assert_eq!(set.to_string().parse::<UidSet>(), Ok(set));
+}
+
+#[test]
+fn a_damaged_set_is_refused() {
+    for ranges in [
+        vec![(9_u32, 3_u32)],
+        vec![(0, 1)],
+        vec![(1, 2), (3, 4)],
+        vec![(5, 6), (1, 2)],
+    ] {
+        let bytes = postcard::to_allocvec(&ranges).unwrap();
+        assert!(
+            postcard::from_bytes::<UidSet>(&bytes).is_err(),
+            "{ranges:?}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_date_does_not_stop_the_reader() {
+    let bytes = postcard::to_allocvec(&(i64::MAX, 60_i16)).unwrap();
+    let date: InternalDate = postcard::from_bytes(&bytes).unwrap();
+    assert!(date.to_string().ends_with(" +0100"));
+}
