@@ -41,6 +41,17 @@ pub(crate) fn murder_node(arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
+fn is_ready(metrics: u16) -> bool {
+    let Ok(mut socket) = TcpStream::connect(("127.0.0.1", metrics)) else {
+        return false;
+    };
+    let request = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut answer = String::new();
+    socket.write_all(request).is_ok()
+        && socket.read_to_string(&mut answer).is_ok()
+        && answer.starts_with("HTTP/1.1 200")
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -53,6 +64,15 @@ impl Node {
     /// A node with the accounts alice, bob and admin (an administrator), with these lines added to
     /// its settings.
     pub(crate) fn start_with(extra: &str) -> Self {
+        // Somebody may take a port between its choice here and the node's start.
+        let start = || {
+            let mut node = Self::create(extra);
+            node.try_start().then_some(node)
+        };
+        (0..5).find_map(|_| start()).expect("the node starts")
+    }
+
+    fn create(extra: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (imap, lmtp, metrics) = (free_port(), free_port(), free_port());
         let settings = format!(
@@ -62,10 +82,11 @@ impl Node {
              insecureLoopback: true\nlogging: {{format: text, level: warn}}\n{extra}"
         );
         std::fs::write(directory.path().join("node.yaml"), settings).unwrap();
-        let mut node = Self {
+        let environment = Vec::new();
+        let node = Self {
             directory,
             child: None,
-            environment: Vec::new(),
+            environment,
             imap,
             lmtp,
             metrics,
@@ -75,7 +96,6 @@ impl Node {
             let output = murder_node(&["passwd", "-c", config.to_str().unwrap(), user], PASSWORD);
             assert!(output.status.success(), "{output:?}");
         }
-        node.start();
         node
     }
 
@@ -102,31 +122,28 @@ impl Node {
 
     /// Starts the process and waits until it serves.
     pub(crate) fn start(&mut self) {
+        assert!(self.try_start(), "the node ended");
+    }
+
+    /// False: the process ended before it served.
+    fn try_start(&mut self) -> bool {
         let child = Command::new(env!("CARGO_BIN_EXE_murder-node"))
             .args(["run", "-c"])
             .arg(self.config())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .spawn()
             .unwrap();
-        self.child = Some(child);
+        let child = self.child.insert(child);
         let deadline = Instant::now() + PATIENCE;
-        while !self.is_ready() {
-            let exited = self.child.as_mut().unwrap().try_wait().unwrap();
-            assert_eq!(exited, None, "the node ended");
+        while child.try_wait().unwrap().is_none() {
+            if is_ready(self.metrics) {
+                return true;
+            }
             assert!(Instant::now() < deadline, "the node is not ready");
             std::thread::yield_now();
         }
-    }
-
-    fn is_ready(&self) -> bool {
-        let Ok(mut socket) = TcpStream::connect(("127.0.0.1", self.metrics)) else {
-            return false;
-        };
-        let request = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        let mut answer = String::new();
-        socket.write_all(request).is_ok()
-            && socket.read_to_string(&mut answer).is_ok()
-            && answer.starts_with("HTTP/1.1 200")
+        self.child = None;
+        false
     }
 
     /// `kill -9`.
