@@ -185,7 +185,7 @@ pub(super) fn leave(pass: &mut Pass<'_>, backend: &BackendView, turn: bool) -> D
     if !holds_something(world, backend) && is_cordoned(world, backend, status) {
         return finish(pass, backend, status, report);
     }
-    if !turn {
+    if !turn && holds_something(world, backend) {
         return report.is(DrainState::Queued);
     }
     if holds_something(world, backend)

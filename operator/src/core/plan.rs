@@ -417,14 +417,12 @@ fn is_settled(world: &World, drains: &[DrainReport]) -> bool {
         pod.as_ref()
             .is_some_and(|pod| pod.ready && pod.revision == revision)
     };
-    let mupdate = world
-        .mupdate
-        .iter()
-        .all(|m| serves(&m.pod, &m.revision) && m.servers.is_some());
-    let backends = world
-        .backends
-        .iter()
-        .all(|b| !b.deleting && !b.scale_in && serves(&b.pod, &b.revision) && b.status.is_some());
+    let mupdate = world.mupdate.iter().all(|m| serves(&m.pod, &m.revision));
+    let backends = world.backends.iter().all(|b| {
+        // An active backend that serves needs no report: there is nothing to compare.
+        let seen = b.status.is_some() || b.wish == Wish::Active;
+        !b.deleting && !b.scale_in && serves(&b.pod, &b.revision) && seen
+    });
     let frontends = world.frontends.iter().all(|frontend| {
         !frontend.deleting
             && frontend.pods.len() == frontend.replicas
