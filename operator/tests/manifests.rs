@@ -1,5 +1,9 @@
 //! Manifests: the examples are good, and what is wrong is named with file, line, key and choice.
 #![cfg(feature = "kube")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 use std::path::Path;
 

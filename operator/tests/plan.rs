@@ -1,5 +1,11 @@
 //! Plans against a simulated platform in virtual time: what is done, in which order, and why.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use murder_api::admin::{
     BackendStatus, PartitionStatus, ServerStatus, TransferPhase, TransferStatus, UnitSummary,
 };

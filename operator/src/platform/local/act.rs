@@ -11,7 +11,7 @@ use crate::core::{Action, Kind, Proof, Step};
 
 /// How long a node may take to stop before it is killed.
 const STOP_LIMIT_MS: u64 = 20_000;
-/// First wait before a node that ended is started again; it doubles each time.
+/// Wait before the second start of a node that ended; it doubles each time.
 const BACK_OFF_MS: u64 = 200;
 /// Longest such wait.
 const BACK_OFF_MS_MAX: u64 = 10_000;
@@ -192,7 +192,11 @@ impl Supervisor {
     /// Lets a node that ended wait before its next start.
     pub(super) fn back_off(&mut self, pod: &str, now_ms: u64) {
         let failures = self.failures.get(pod).map_or(0, |(failures, _)| *failures);
-        let wait = BACK_OFF_MS_MAX.min(BACK_OFF_MS << failures.min(10));
+        // The first start follows at once: mail waits.
+        let wait = match failures {
+            0 => 0,
+            _ => BACK_OFF_MS_MAX.min(BACK_OFF_MS << failures.min(10)),
+        };
         self.failures
             .insert(pod.to_owned(), (failures + 1, now_ms + wait));
     }

@@ -55,7 +55,7 @@ fn locate(text: &str, key_path: &[&str]) -> usize {
             line.strip_prefix(key)
                 .is_some_and(|rest| rest.starts_with(':'))
         };
-        if let Some(at) = lines.iter().skip(from).position(|line| is_key(line)) {
+        if let Some(at) = lines.iter().skip(from).position(is_key) {
             found = Some(from + at);
             from += at + 1;
         }

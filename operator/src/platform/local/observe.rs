@@ -115,7 +115,7 @@ impl Supervisor {
             frontend
         });
         let cluster_view = ClusterView {
-            name: name.clone(),
+            name,
             paused: spec.paused,
             max_concurrent_drains: spec.max_concurrent_drains.unsigned_abs() as usize,
             min_active: spec.min_active.unsigned_abs() as usize,

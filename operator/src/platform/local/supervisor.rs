@@ -1,6 +1,7 @@
 //! The supervisor: observes, plans, acts, and takes commands on a socket.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +25,7 @@ use crate::node_client::NodeClient;
 /// Time limit of an admin call.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// How often the world is looked at when nothing happens.
-const REST: Duration = Duration::from_secs(2);
+const REST: Duration = Duration::from_millis(500);
 /// Shortest time between two looks.
 const REST_MIN: Duration = Duration::from_millis(100);
 /// Commands that may wait.
@@ -80,9 +81,16 @@ impl Supervisor {
     /// Runs until `down`. Nodes go on when the supervisor dies.
     pub async fn run(mut self) -> anyhow::Result<()> {
         // Whoever holds the lock is the only supervisor, so its socket is the only one.
-        let lock = std::fs::File::create(self.folder.lock()).context("make the lock")?;
+        let mut lock = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.folder.lock())
+            .context("make the lock")?;
         lock.try_lock()
             .context("another supervisor has this state folder")?;
+        lock.set_len(0)?;
+        writeln!(lock, "{}", std::process::id())?;
         let socket = self.folder.socket();
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket)
@@ -133,7 +141,7 @@ impl Supervisor {
             }
         };
         let plan = plan(&world);
-        self.problems.clear();
+        self.problems = self.restless();
         self.carry_out(&plan).await;
         if let Err(error) = self.write_endpoints(&world) {
             self.problems.push(format!("endpoints: {error:#}"));
@@ -151,6 +159,17 @@ impl Supervisor {
             Duration::from_millis(at.saturating_sub(self.now_ms()))
         });
         rest.clamp(REST_MIN, REST)
+    }
+
+    /// Nodes that end again and again.
+    fn restless(&self) -> Vec<String> {
+        let again = self.failures.iter().filter(|(_, (count, _))| *count > 1);
+        again
+            .map(|(pod, (count, _))| {
+                let log = self.folder.log(pod);
+                format!("{pod} ended {count} times in a row; see {}", log.display())
+            })
+            .collect()
     }
 
     async fn carry_out(&mut self, plan: &Plan) {
@@ -180,7 +199,7 @@ impl Supervisor {
         state.cluster = Some(objects.cluster);
         state.users = objects.users.unwrap_or(state.users);
         state.insecure_loopback = objects.insecure_loopback;
-        state.endpoints = objects.endpoints.or(state.endpoints.take());
+        state.endpoints = objects.endpoints.or_else(|| state.endpoints.take());
         let names = |name: Option<String>| name.unwrap_or_default();
         let mut wanted = Vec::new();
         for object in objects.backends {
