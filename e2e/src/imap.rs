@@ -1,0 +1,247 @@
+//! A client that reads and flags mail by IMAP (RFC 3501, RFC 2177).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use murder_proto::imap::client::{
+    Data, Encoder, Event, FetchItems, Kind, Limits, LiteralStyle, Response, ResponseReader,
+    StatusResponse,
+};
+use murder_proto::imap::response::Status;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long the server may be silent while it owes an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// One message at a time is held whole.
+const LIMITS: Limits = Limits {
+    response_bytes_max: 65 << 20,
+    literal_bytes_max: 64 << 20,
+    chunk_bytes_max: 64 << 10,
+};
+
+/// Input that is read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// What SELECT told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Selected {
+    /// Messages.
+    pub exists: u32,
+    /// UIDVALIDITY.
+    pub uid_validity: u32,
+    /// UIDNEXT.
+    pub uid_next: u32,
+}
+
+/// A logged-in connection.
+#[derive(Debug)]
+pub struct Session {
+    stream: TcpStream,
+    reader: ResponseReader,
+    tags: u32,
+}
+
+impl Session {
+    /// Connects and logs in.
+    pub async fn login(address: SocketAddr, user: &str, password: &str) -> Result<Self> {
+        let stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("cannot connect to IMAP at {address}"))?;
+        stream.set_nodelay(true)?;
+        let mut session = Self {
+            stream,
+            reader: ResponseReader::new(LIMITS),
+            tags: 0,
+        };
+        let greeting = session.response().await?;
+        let is_ok = greeting
+            .status()
+            .is_some_and(|line| line.status == Status::Ok);
+        ensure!(is_ok, "no IMAP greeting: {greeting:?}");
+        session
+            .run(
+                "LOGIN",
+                |line| line.astring(user.as_bytes()).astring(password.as_bytes()),
+                |_| Ok(()),
+            )
+            .await?;
+        Ok(session)
+    }
+
+    /// Names of all mailboxes that can be selected.
+    pub async fn mailboxes(&mut self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        self.run(
+            "LIST",
+            |line| line.raw("\"\" *"),
+            |data| {
+                if let Data::List(listed) = data {
+                    let no_select = |word: &bytes::Bytes| word.eq_ignore_ascii_case(b"\\Noselect");
+                    if !listed.attributes.iter().any(no_select) {
+                        names.push(String::from_utf8(listed.mailbox.to_vec())?);
+                    }
+                }
+                Ok(())
+            },
+        )
+        .await?;
+        Ok(names)
+    }
+
+    /// SELECT.
+    pub async fn select(&mut self, mailbox: &str) -> Result<Selected> {
+        let (mut exists, mut validity, mut next) = (None, None, None);
+        self.run(
+            "SELECT",
+            |line| line.astring(mailbox.as_bytes()),
+            |data| {
+                match data {
+                    Data::Exists(number) => exists = Some(number),
+                    Data::Status(StatusResponse {
+                        code: Some(code), ..
+                    }) => {
+                        validity = code.number("UIDVALIDITY").or(validity);
+                        next = code.number("UIDNEXT").or(next);
+                    }
+                    _ => {}
+                }
+                Ok(())
+            },
+        )
+        .await?;
+        Ok(Selected {
+            exists: exists.context("SELECT told no EXISTS")?,
+            uid_validity: u32::try_from(validity.context("SELECT told no UIDVALIDITY")?)?,
+            uid_next: u32::try_from(next.context("SELECT told no UIDNEXT")?)?,
+        })
+    }
+
+    /// UID FETCH; `each` gets the FETCH responses as they come.
+    pub async fn fetch(
+        &mut self,
+        uids: &str,
+        items: &str,
+        mut each: impl FnMut(FetchItems) -> Result<()> + Send,
+    ) -> Result<()> {
+        self.run(
+            "UID FETCH",
+            |line| line.raw(uids).raw(items),
+            |data| match data {
+                Data::Fetch(fetched) => each(fetched),
+                _ => Ok(()),
+            },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// UID STORE +FLAGS; a return without error means that they were acknowledged.
+    pub async fn add_flags(&mut self, uids: &str, flags: &str) -> Result<()> {
+        self.run(
+            "UID STORE",
+            |line| line.raw(uids).raw("+FLAGS").raw(flags),
+            |_| Ok(()),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// IDLE until the mailbox grows or the time is over; tells whether it grew.
+    pub async fn idle(&mut self, limit: Duration) -> Result<bool> {
+        let tag = self.send("IDLE", |line| line).await?;
+        let started = self.response().await?;
+        ensure!(
+            started.kind() == Kind::Continuation,
+            "IDLE refused: {started:?}"
+        );
+        let end = Instant::now() + limit;
+        let mut grew = false;
+        while !grew {
+            let Ok(response) = timeout_at(end, self.response()).await else {
+                break;
+            };
+            grew = matches!(response?.data()?, Data::Exists(_));
+        }
+        self.write(b"DONE\r\n").await?;
+        self.finish(&tag, "IDLE", |_| Ok(())).await?;
+        Ok(grew)
+    }
+
+    /// LOGOUT.
+    pub async fn logout(mut self) -> Result<()> {
+        self.run("LOGOUT", |line| line, |_| Ok(())).await?;
+        Ok(())
+    }
+
+    async fn run(
+        &mut self,
+        verb: &str,
+        arguments: impl FnOnce(Encoder) -> Encoder,
+        each: impl FnMut(Data) -> Result<()>,
+    ) -> Result<StatusResponse> {
+        let tag = self.send(verb, arguments).await?;
+        self.finish(&tag, verb, each).await
+    }
+
+    async fn send(
+        &mut self,
+        verb: &str,
+        arguments: impl FnOnce(Encoder) -> Encoder,
+    ) -> Result<String> {
+        self.tags += 1;
+        let tag = format!("a{}", self.tags);
+        let encoder = Encoder::new(tag.as_bytes(), verb, LiteralStyle::NonSynchronizing);
+        let command = arguments(encoder).finish();
+        self.write(command.bytes()).await?;
+        Ok(tag)
+    }
+
+    async fn finish(
+        &mut self,
+        tag: &str,
+        verb: &str,
+        mut each: impl FnMut(Data) -> Result<()>,
+    ) -> Result<StatusResponse> {
+        loop {
+            let response = self.response().await?;
+            match response.kind() {
+                Kind::Untagged => each(response.data()?)?,
+                Kind::Tagged if response.tag() == Some(tag.as_bytes()) => {
+                    let status = response.status().context("no status after a tag")?;
+                    let text = String::from_utf8_lossy(&status.text);
+                    ensure!(status.status == Status::Ok, "{verb} was refused: {text}");
+                    return Ok(status);
+                }
+                _ => bail!("unexpected answer to {verb}: {response:?}"),
+            }
+        }
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> Result<()> {
+        timeout(ANSWER_LIMIT, self.stream.write_all(octets))
+            .await
+            .context("the IMAP server does not read")?
+            .context("the IMAP connection broke")
+    }
+
+    async fn response(&mut self) -> Result<Response> {
+        loop {
+            match self.reader.next() {
+                Some(Event::Response(response)) => return Ok(response),
+                Some(_) => bail!("an IMAP response is too large"),
+                None => {}
+            }
+            let buffer = self.reader.buffer_mut();
+            buffer.reserve(READ_BYTES);
+            let read = timeout(ANSWER_LIMIT, self.stream.read_buf(buffer))
+                .await
+                .context("the IMAP server does not answer")?
+                .context("the IMAP connection broke")?;
+            ensure!(read > 0, "the IMAP server closed the connection");
+        }
+    }
+}
