@@ -72,6 +72,33 @@ fn append_copy_and_move_tell_uids() {
 }
 
 #[test]
+fn a_move_to_a_shared_folder_takes_the_message_along_once() {
+    let node = Node::start_new();
+    let mut admin = node.login("admin");
+    admin.command("CREATE \"Shared Folders/team\"");
+    admin.command("SETACL \"Shared Folders/team\" anyone lrsi");
+    node.deliver(&["alice"], &message("1", "hello"));
+    node.deliver(&["alice"], &message("2", "hello"));
+    let mut client = node.login("alice");
+    client.command("SELECT INBOX");
+    client.command("STORE 1 +FLAGS (\\Seen $Work)");
+    let moved = client.command("MOVE 1 \"Shared Folders/team\"");
+    assert!(
+        moved[0].starts_with("* OK [COPYUID ") && moved[0].ends_with(" 1 1] moved"),
+        "{moved:?}"
+    );
+    assert_eq!(moved[1..], ["* 1 EXPUNGE", "t OK done"]);
+    assert_eq!(client.command("UID SEARCH ALL")[0], "* SEARCH 2");
+    client.command("EXAMINE \"Shared Folders/team\"");
+    let fetched = client.command("FETCH 1:* (UID FLAGS)");
+    assert_eq!(
+        fetched[0],
+        "* 1 FETCH (UID 1 FLAGS (\\Seen $Work \\Recent))"
+    );
+    assert_eq!(fetched.len(), 2);
+}
+
+#[test]
 fn rights_are_enforced_between_users() {
     let node = Node::start_new();
     node.deliver(&["alice"], &message("1", "hello"));

@@ -1,8 +1,11 @@
 //! COPY and MOVE (RFC 3501 section 6.4.7, RFC 6851), with COPYUID (RFC 4315).
 
-use murder_model::{Rights, UidSet};
+use murder_model::{MailboxId, Rights, SystemFlags, UidSet};
 use murder_proto::imap::command::Copy;
-use murder_store::mail::{CopiedUids, copy, move_messages};
+use murder_store::engine::Tx;
+use murder_store::mail::{
+    CopiedUids, Effects, FlagChange, MailError, Viewer, copy, expunge, move_messages, store_flags,
+};
 
 use super::selected::viewer;
 use super::{Answer, Reply, Session, granted};
@@ -36,13 +39,12 @@ impl Session {
             }
             Err(reply) => return Ok(reply),
         };
-        if source.partition.name() != place.partition.name() || moving && source.unit != place.unit
-        {
+        if source.partition.name() != place.partition.name() {
             return Ok(Reply::no("[CANNOT] the mailboxes are not in one partition"));
         }
         let to_owner = row.name.owner().as_ref() == Some(&self.identity.user);
         let to = row.id;
-        let copied = if moving {
+        let copied = if moving && source.unit == place.unit {
             let moved = self.backend.write(&source, move |tx| {
                 move_messages(tx, &from, &uids, &to, clock::now())
             });
@@ -52,7 +54,12 @@ impl Session {
             let _source = granted!(self.enter(&source).await);
             let copied = self.backend.write(&place, move |tx| {
                 let viewers = (viewer(from_owner, &user), viewer(to_owner, &user));
-                copy(tx, &from, &uids, &to, viewers, clock::now())
+                let (copied, mut effects) = copy(tx, &from, &uids, &to, viewers, clock::now())?;
+                if moving {
+                    let taken: UidSet = copied.source.iter().copied().collect();
+                    effects.extend(take_out(tx, &from, viewers.0, &taken)?);
+                }
+                Ok((copied, effects))
             });
             granted!(copied.await.map_err(Reply::from))
         };
@@ -86,4 +93,29 @@ impl Session {
             Reply::Ok(format!("{code} done"))
         }
     }
+}
+
+/// The second half of a move from one unit to another, in the same commit as its first half.
+fn take_out(
+    tx: &mut Tx<'_>,
+    from: &MailboxId,
+    viewer: Viewer<'_>,
+    taken: &UidSet,
+) -> Result<Effects, MailError> {
+    let deleted = SystemFlags::DELETED;
+    let add = FlagChange::Add;
+    let (_, mut effects) = store_flags(
+        tx,
+        from,
+        viewer,
+        taken,
+        add,
+        deleted,
+        &[],
+        deleted,
+        false,
+        None,
+    )?;
+    effects.extend(expunge(tx, from, Some(taken), clock::now())?.1);
+    Ok(effects)
 }
