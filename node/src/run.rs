@@ -22,6 +22,7 @@ use crate::imap::login::LoginContext;
 use crate::imap::{End, Wire, login};
 use crate::net::tls::TlsFiles;
 use crate::net::{Stream, Tls, listener};
+use crate::server_state::ServerState;
 use crate::telemetry::{Health, Metrics, health};
 use crate::volume;
 
@@ -54,11 +55,14 @@ pub async fn run(settings: Settings) -> Result<()> {
             stopping.clone(),
         )));
     }
+    let state = Arc::new(ServerState::open(&settings.data_dir)?);
     let (partitions, threads) = open_partitions(&settings, &metrics).await?;
     let backend = Backend::open(
         Arc::clone(&settings),
         Arc::clone(&accounts),
         Arc::clone(&metrics),
+        state,
+        None,
         partitions,
     )?;
     let node = Arc::new(Node {

@@ -4,9 +4,12 @@ pub mod delivery;
 pub mod gate;
 pub mod imap;
 pub mod lmtp;
+mod ownership;
 pub mod partition;
 pub mod spool;
 pub mod views;
+
+pub use ownership::EventError;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -27,6 +30,8 @@ use crate::accounts::FileAccounts;
 use crate::backend::gate::{Gate, Phase};
 use crate::backend::partition::{PartitionHandle, WriteError};
 use crate::clock;
+use crate::directory::Directory;
+use crate::server_state::ServerState;
 use crate::telemetry::Metrics;
 
 /// Why a request on a mailbox failed.
@@ -72,6 +77,10 @@ pub struct Backend {
     pub accounts: Arc<FileAccounts>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What the server knows of itself.
+    pub state: Arc<ServerState>,
+    /// The master, unless the server stands alone.
+    pub directory: Option<Directory>,
     partitions: Vec<Arc<PartitionHandle>>,
     units: Mutex<HashMap<RootName, UnitPlace>>,
     /// Roots are made one after the other, so that two first logins make one INBOX.
@@ -84,6 +93,8 @@ impl Backend {
         settings: Arc<Settings>,
         accounts: Arc<FileAccounts>,
         metrics: Arc<Metrics>,
+        state: Arc<ServerState>,
+        directory: Option<Directory>,
         partitions: Vec<Arc<PartitionHandle>>,
     ) -> Result<Self, MailError> {
         let mut known = HashMap::new();
@@ -108,6 +119,8 @@ impl Backend {
             settings,
             accounts,
             metrics,
+            state,
+            directory,
             partitions,
             units: Mutex::new(known),
             creating: tokio::sync::Mutex::new(()),
@@ -126,6 +139,36 @@ impl Backend {
             .expect("no holder panics")
             .get(root)
             .cloned()
+    }
+
+    /// The partition of a name.
+    pub fn partition(&self, name: &str) -> Option<&Arc<PartitionHandle>> {
+        self.partitions
+            .iter()
+            .find(|partition| &**partition.name() == name)
+    }
+
+    /// Where a unit is on this server, by its id: slower than by its root.
+    pub fn unit_by_id(&self, unit: &UnitId) -> Option<(RootName, UnitPlace)> {
+        let units = self.units.lock().expect("no holder panics");
+        units
+            .iter()
+            .find(|(_, place)| place.unit == *unit)
+            .map(|(root, place)| (root.clone(), place.clone()))
+    }
+
+    /// From now on the root's unit is here, in the phase that its gate has.
+    pub fn put_unit(&self, root: RootName, place: UnitPlace) {
+        let mut units = self.units.lock().expect("no holder panics");
+        units.insert(root, place);
+    }
+
+    /// Forgets a root's unit, if it is this one.
+    pub fn remove_unit(&self, root: &RootName, unit: &UnitId) {
+        let mut units = self.units.lock().expect("no holder panics");
+        if units.get(root).is_some_and(|place| place.unit == *unit) {
+            units.remove(root);
+        }
     }
 
     /// All roots here, in their order.
@@ -239,7 +282,7 @@ impl Backend {
         }
     }
 
-    fn roomiest_partition(&self) -> &Arc<PartitionHandle> {
+    pub(crate) fn roomiest_partition(&self) -> &Arc<PartitionHandle> {
         let roomiest = self
             .partitions
             .iter()

@@ -1,5 +1,6 @@
 //! Sockets: listeners with limits, TLS in both directions, and who the peer is.
 
+pub mod dial;
 pub mod identity;
 pub mod listener;
 pub mod stream;
