@@ -2,10 +2,13 @@
 
 pub mod delivery;
 pub mod gate;
+mod grant;
 pub mod imap;
 pub mod lmtp;
+pub mod membership;
 mod ownership;
 pub mod partition;
+pub mod publish;
 pub mod spool;
 pub mod views;
 
@@ -13,24 +16,22 @@ pub use ownership::EventError;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use murder_api::Settings;
-use murder_model::{
-    Acl, Epoch, Identifier, MailboxName, Rights, RootKind, RootName, Term, UnitId, UnitState,
-    UserName,
-};
+use murder_locations::ownership::OwnershipRefusal;
+use murder_model::{MailboxName, Rights, RootName, UnitId, UnitState, UserName};
 use murder_store::engine::{Snapshot, Tx};
-use murder_store::mail::{
-    Effects, FolderSpec, Grant, MailError, MailboxRow, create_root, mailbox_by_name, units,
-};
+use murder_store::mail::{Effects, MailError, MailboxRow, mailbox_by_name, units};
 use murder_store::rows::StoreError;
 
 use crate::accounts::FileAccounts;
 use crate::backend::gate::{Gate, Phase};
+use crate::backend::grant::{Lanes, Wanted};
+use crate::backend::membership::Membership;
 use crate::backend::partition::{PartitionHandle, WriteError};
-use crate::clock;
-use crate::directory::Directory;
+use crate::directory::{AskError, Directory};
 use crate::server_state::ServerState;
 use crate::telemetry::Metrics;
 
@@ -40,6 +41,18 @@ pub enum BackendError {
     /// The unit is not served here now.
     #[error("the mailbox is not available now")]
     Unavailable(Phase),
+    /// The unit is not on this server of a murder.
+    #[error("the mailbox is not on this server")]
+    Elsewhere,
+    /// The server takes no new users and shared roots.
+    #[error("the server is cordoned")]
+    Cordoned,
+    /// The master could not be asked, or refused for now.
+    #[error(transparent)]
+    Master(#[from] AskError),
+    /// The rules of ownership refuse it.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipRefusal),
     /// Nothing of that name, or not for this user.
     #[error("mailbox does not exist")]
     NoSuchMailbox,
@@ -49,6 +62,15 @@ pub enum BackendError {
     /// Rows could not be read.
     #[error(transparent)]
     Read(#[from] MailError),
+}
+
+impl From<EventError> for BackendError {
+    fn from(error: EventError) -> Self {
+        match error {
+            EventError::Refused(refusal) => Self::Ownership(refusal),
+            EventError::Write(error) => Self::Write(error),
+        }
+    }
 }
 
 impl From<StoreError> for BackendError {
@@ -83,8 +105,13 @@ pub struct Backend {
     pub directory: Option<Directory>,
     partitions: Vec<Arc<PartitionHandle>>,
     units: Mutex<HashMap<RootName, UnitPlace>>,
-    /// Roots are made one after the other, so that two first logins make one INBOX.
-    creating: tokio::sync::Mutex<()>,
+    /// Roots that were asked for.
+    wanted: Mutex<HashMap<RootName, Wanted>>,
+    lanes: Lanes,
+    /// Where the server stands with the master.
+    pub membership: Membership,
+    /// Deliveries and APPENDs held for units that move.
+    pub held: Arc<AtomicU64>,
 }
 
 impl Backend {
@@ -98,12 +125,19 @@ impl Backend {
         partitions: Vec<Arc<PartitionHandle>>,
     ) -> Result<Self, MailError> {
         let mut known = HashMap::new();
+        let mut wanted = HashMap::new();
         for partition in &partitions {
             units(&partition.snapshots().read()?, &mut |row| {
                 let phase = match row.ownership.state {
                     UnitState::Owner => Phase::Active,
                     UnitState::Released { .. } => Phase::InDoubt,
                     UnitState::Moved { to, term, epoch } => Phase::Moved { to, term, epoch },
+                    UnitState::Creating => {
+                        let unit = row.ownership.unit;
+                        let partition = Arc::clone(partition);
+                        wanted.insert(row.ownership.root, Wanted { unit, partition });
+                        return ControlFlow::Continue(());
+                    }
                     _ => return ControlFlow::Continue(()),
                 };
                 let place = UnitPlace {
@@ -123,7 +157,10 @@ impl Backend {
             directory,
             partitions,
             units: Mutex::new(known),
-            creating: tokio::sync::Mutex::new(()),
+            wanted: Mutex::new(wanted),
+            lanes: Lanes::new(),
+            membership: Membership::default(),
+            held: Arc::default(),
         })
     }
 
@@ -179,12 +216,33 @@ impl Backend {
         roots
     }
 
+    fn lock_wanted(&self) -> MutexGuard<'_, HashMap<RootName, Wanted>> {
+        self.wanted.lock().expect("no holder panics")
+    }
+
+    /// Where a root's unit is, if it is served here now; waits out a freeze.
+    pub async fn place(&self, root: &RootName) -> Result<UnitPlace, BackendError> {
+        if self.membership.is_blocked() || self.state.is_deactivated() {
+            return Err(BackendError::Unavailable(Phase::Absent));
+        }
+        let Some(place) = self.unit(root) else {
+            return Err(match self.directory {
+                Some(_) => BackendError::Elsewhere,
+                None => BackendError::NoSuchMailbox,
+            });
+        };
+        match place.gate.phase().await {
+            Phase::Active => Ok(place),
+            phase => Err(BackendError::Unavailable(phase)),
+        }
+    }
+
     /// The mailbox of that name, with the place of its unit.
     pub async fn mailbox(
         &self,
         name: &MailboxName,
     ) -> Result<(UnitPlace, MailboxRow), BackendError> {
-        let place = self.unit(&name.root()).ok_or(BackendError::NoSuchMailbox)?;
+        let place = self.place(&name.root()).await?;
         let (unit, name) = (place.unit, name.clone());
         let row = place
             .partition
@@ -206,89 +264,6 @@ impl Backend {
             .map_err(BackendError::Unavailable)?;
         Ok(place.partition.write(operation).await?)
     }
-
-    /// The unit of a user, made if the settings say so.
-    pub async fn user_unit(
-        &self,
-        user: &UserName,
-        create: bool,
-    ) -> Result<Option<UnitPlace>, BackendError> {
-        let root = RootName::user(user);
-        if let Some(place) = self.unit(&root) {
-            return Ok(Some(place));
-        }
-        if !create {
-            return Ok(None);
-        }
-        self.create_root(&root).await.map(Some)
-    }
-
-    /// Makes a root, granted by this server itself: it has no master to ask.
-    pub async fn create_root(&self, root: &RootName) -> Result<UnitPlace, BackendError> {
-        let _one = self.creating.lock().await;
-        if let Some(place) = self.unit(root) {
-            return Ok(place);
-        }
-        let partition = Arc::clone(self.roomiest_partition());
-        let (acl, folders) = self.root_template(root);
-        let grant = Grant {
-            unit: UnitId::from_bytes(clock::random_id()),
-            root: root.clone(),
-            term: Term::new(0),
-            epoch: Epoch::new(1),
-            uid_validity_floor: uid_validity_floor(),
-        };
-        let unit = grant.unit;
-        partition
-            .write(move |tx| {
-                create_root(tx, &grant, &acl, &folders, &mut clock::random_id)
-                    .map(|(_, effects)| ((), effects))
-            })
-            .await?;
-        let place = UnitPlace {
-            unit,
-            partition,
-            gate: Gate::new(Phase::Active),
-        };
-        let mut units = self.units.lock().expect("no holder panics");
-        units.insert(root.clone(), place.clone());
-        tracing::info!(event = "root_created", root = %root);
-        Ok(place)
-    }
-
-    fn root_template(&self, root: &RootName) -> (Acl, Vec<FolderSpec>) {
-        match root.kind() {
-            RootKind::User(user) => {
-                let folders = self
-                    .settings
-                    .autocreate
-                    .folders
-                    .iter()
-                    .map(|folder| FolderSpec {
-                        name: folder.name.clone(),
-                        special_use: folder.special_use,
-                    });
-                (Acl::owner_default(&user), folders.collect())
-            }
-            RootKind::Shared => {
-                let mut acl = Acl::new();
-                for admin in &self.settings.admins {
-                    let identifier = Identifier::User(admin.clone());
-                    acl.set(identifier, false, Rights::ALL)
-                        .expect("fewer admins than entries");
-                }
-                (acl, Vec::new())
-            }
-        }
-    }
-
-    pub(crate) fn roomiest_partition(&self) -> &Arc<PartitionHandle> {
-        let roomiest = self
-            .partitions
-            .iter()
-            .max_by_key(|partition| partition.free_bytes());
-        roomiest.expect("settings have at least one partition")
-    }
 }
 
 impl PartitionHandle {
@@ -303,14 +278,6 @@ impl PartitionHandle {
             .await
             .expect("reading rows does not panic")
     }
-}
-
-/// A floor that no earlier life of a name on this server can have reached: seconds since 2020.
-fn uid_validity_floor() -> u32 {
-    const EPOCH_2020: i64 = 1_577_836_800;
-    u32::try_from(clock::now().as_seconds() - EPOCH_2020)
-        .unwrap_or(1)
-        .max(1)
 }
 
 /// What `user` may do with a mailbox: owners always may look at and administer their own.

@@ -5,7 +5,7 @@
 //! power loss could take back, and whoever got an answer finds the effect in every view.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use murder_store::engine::{Batch, Partition, PartitionFailed, Snapshots, Tx};
 use murder_store::mail::{Effects, MailError};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::backend::views::Views;
 use crate::telemetry::Metrics;
@@ -62,6 +62,10 @@ pub struct PartitionHandle {
     snapshots: Snapshots,
     views: Arc<Views>,
     free_bytes: Arc<AtomicU64>,
+    total_bytes: u64,
+    last_lsn: Arc<AtomicU64>,
+    outbox: Arc<Notify>,
+    failed: Arc<OnceLock<String>>,
 }
 
 impl fmt::Debug for PartitionHandle {
@@ -96,13 +100,23 @@ pub fn start(
         bytes: metrics.log_bytes.get_or_create_owned(&label),
     };
     let free_bytes = Arc::new(AtomicU64::new(partition.available().unwrap_or(0)));
+    let failed = Arc::new(OnceLock::new());
+    let total_bytes = partition
+        .space()
+        .ok()
+        .flatten()
+        .map_or(0, |space| space.total);
+    let last_lsn = Arc::new(AtomicU64::new(partition.last_lsn()));
+    let outbox = Arc::new(Notify::new());
     let writer = Writer {
         name: Arc::clone(&name),
         free_bytes: Arc::clone(&free_bytes),
+        last_lsn: Arc::clone(&last_lsn),
+        outbox: Arc::clone(&outbox),
         partition,
         views: Arc::clone(&views),
         counters,
-        failed: false,
+        failed: Arc::clone(&failed),
     };
     let thread = std::thread::Builder::new()
         .name(format!("partition-{name}"))
@@ -114,6 +128,10 @@ pub fn start(
         snapshots,
         views,
         free_bytes,
+        total_bytes,
+        last_lsn,
+        outbox,
+        failed,
     };
     Ok((Arc::new(handle), PartitionThread { queue, thread }))
 }
@@ -132,6 +150,26 @@ impl PartitionHandle {
     /// Bytes that new mail may take, as of the last checkpoint.
     pub fn free_bytes(&self) -> u64 {
         self.free_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Size of the volume in bytes; 0 if it cannot be told.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// Why it stopped taking writes, if it did.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    /// Last durable log sequence number.
+    pub fn last_lsn(&self) -> u64 {
+        self.last_lsn.load(Ordering::Acquire)
+    }
+
+    /// Told when rows for the master were made durable.
+    pub fn outbox(&self) -> &Notify {
+        &self.outbox
     }
 
     /// Shared views of this partition's mailboxes.
@@ -198,8 +236,10 @@ struct Writer {
     partition: Partition,
     views: Arc<Views>,
     free_bytes: Arc<AtomicU64>,
+    last_lsn: Arc<AtomicU64>,
+    outbox: Arc<Notify>,
     counters: Counters,
-    failed: bool,
+    failed: Arc<OnceLock<String>>,
 }
 
 impl Writer {
@@ -222,7 +262,7 @@ impl Writer {
                 next_checkpoint = Instant::now() + interval;
             }
         }
-        if !self.failed
+        if self.failed.get().is_none()
             && let Err(error) = self.partition.close()
         {
             tracing::error!(event = "partition_close_failed", partition = %self.name, %error);
@@ -233,7 +273,7 @@ impl Writer {
     fn batch(&mut self, first: Message, jobs: &Receiver<Message>) -> bool {
         let mut stopping = false;
         let mut evaluated = Vec::new();
-        let committed = if self.failed {
+        let committed = if self.failed.get().is_some() {
             refuse(&self.name, first, jobs, &mut stopping);
             return stopping;
         } else {
@@ -266,8 +306,12 @@ impl Writer {
                 self.counters.commits.inc();
                 self.counters.operations.inc_by(evaluated.len() as u64);
                 self.counters.bytes.inc_by(committed.bytes);
+                self.last_lsn.store(committed.lsn, Ordering::Release);
                 for operation in &mut evaluated {
                     if let Some(effects) = operation.effects.take() {
+                        if effects.outbox {
+                            self.outbox.notify_one();
+                        }
                         self.views.publish(effects);
                     }
                 }
@@ -286,7 +330,7 @@ impl Writer {
     }
 
     fn checkpoint(&mut self) {
-        if self.failed {
+        if self.failed.get().is_some() {
             return;
         }
         if let Err(error) = self.partition.checkpoint() {
@@ -298,8 +342,9 @@ impl Writer {
         }
     }
 
-    fn fail(&mut self, error: &PartitionFailed) {
-        self.failed = true;
+    fn fail(&self, error: &PartitionFailed) {
+        // The first reason stays.
+        let _known = self.failed.set(error.to_string());
         tracing::error!(event = "partition_stopped", partition = %self.name, %error);
     }
 }

@@ -95,6 +95,19 @@ impl Directory {
         asked.await.map_err(|_| Unreachable)?
     }
 
+    /// Queues a request behind those queued before; the answer comes over the receiver, or its
+    /// sender is dropped with the connection.
+    pub async fn post(
+        &self,
+        request: Request,
+    ) -> Result<oneshot::Receiver<Response>, Unreachable> {
+        let (answer, receiver) = oneshot::channel();
+        let question = Question { request, answer };
+        let sent = timeout(ASK_LIMIT, self.questions.send(question)).await;
+        sent.map_err(|_| Unreachable)?.map_err(|_| Unreachable)?;
+        Ok(receiver)
+    }
+
     /// As [`Self::ask`], with a refusal as an error.
     pub async fn demand(&self, request: Request) -> Result<Response, AskError> {
         match self.ask(request).await? {

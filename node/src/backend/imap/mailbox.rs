@@ -40,13 +40,18 @@ impl Session {
         Ok(Reply::ok("done"))
     }
 
-    /// Users and shared roots are made by administrators.
+    /// Users and shared roots are made by administrators, and a user's own by the frontend that was
+    /// told to make it at the first login.
     async fn create_unit(&self, name: &MailboxName) -> Answer {
         let root = name.root();
-        if self.backend.unit(&root).is_some() {
-            return Ok(Reply::no("[ALREADYEXISTS] mailbox exists already"));
+        match self.backend.place(&root).await {
+            Ok(_) => return Ok(Reply::no("[ALREADYEXISTS] mailbox exists already")),
+            Err(BackendError::NoSuchMailbox | BackendError::Elsewhere) => {}
+            Err(error) => return Ok(error.into()),
         }
-        if !self.identity.is_admin {
+        let is_own = name.owner().as_ref() == Some(&self.identity.user);
+        let autocreates = is_own && self.identity.via.is_some();
+        if !self.identity.is_admin && !autocreates {
             return Ok(Reply::no("[NOPERM] permission denied"));
         }
         granted!(self.backend.create_root(&root).await.map_err(Reply::from));

@@ -23,11 +23,15 @@ use murder_proto::imap::server::{Event, Received};
 use murder_store::mail::{MailError, MailboxRow};
 use murder_store::rows::StoreError;
 
+use crate::backend::gate::Phase;
 use crate::backend::partition::WriteError;
 use crate::backend::{Backend, BackendError, UnitPlace, rights};
 use crate::imap::login::bad;
 use crate::imap::{CAPABILITIES, End, Identity, Wire};
 use selected::Selected;
+
+/// What clients are told of a mailbox that is not served now.
+const UNAVAILABLE: &str = "[UNAVAILABLE] mailbox is not available now";
 
 /// A command's end: the text behind the tag, or why the session ends.
 type Answer = Result<Reply, End>;
@@ -57,8 +61,17 @@ impl From<BackendError> for Reply {
             BackendError::NoSuchMailbox => {
                 return Self::no("[NONEXISTENT] mailbox does not exist");
             }
-            BackendError::Unavailable(_) => {
-                return Self::no("[UNAVAILABLE] mailbox is not available now");
+            BackendError::Unavailable(Phase::Moved { to, term, epoch }) => {
+                return Self::No(format!("[XMOVED {to} {term} {epoch}] mailbox has moved"));
+            }
+            BackendError::Elsewhere => return Self::no("[XMOVED] mailbox is not here"),
+            BackendError::Cordoned => {
+                return Self::no("[XCORDONED] the server takes no new mailboxes");
+            }
+            BackendError::Unavailable(_)
+            | BackendError::Master(_)
+            | BackendError::Ownership(_) => {
+                return Self::no(UNAVAILABLE);
             }
             BackendError::Write(WriteError::Refused(error)) | BackendError::Read(error) => error,
             BackendError::Write(error) => {
@@ -74,7 +87,7 @@ impl From<BackendError> for Reply {
             MailError::OtherUnit | MailError::Root | MailError::Name(_) => {
                 Self::No(format!("[CANNOT] {mail}"))
             }
-            MailError::NotOwner(_) => Self::no("[UNAVAILABLE] mailbox is not available now"),
+            MailError::NotOwner(_) => Self::no(UNAVAILABLE),
             MailError::TooManyKeywords | MailError::NoUidsLeft => {
                 Self::No(format!("[LIMIT] {mail}"))
             }
@@ -102,7 +115,9 @@ struct Session {
 
 /// Serves a user whose identity is known, to the end of the connection.
 pub async fn serve(backend: Arc<Backend>, wire: Wire, identity: Identity) -> Result<(), End> {
+    // In a murder frontends choose where a new user's mailboxes are made.
     if backend.settings.autocreate.on_login
+        && backend.directory.is_none()
         && let Err(error) = backend.user_unit(&identity.user, true).await
     {
         tracing::warn!(event = "autocreate_failed", user = %identity.user, %error);
@@ -168,6 +183,10 @@ impl Session {
     fn tagged(&mut self, tag: &Bytes, reply: Reply) {
         match reply {
             Reply::Ok(text) => self.wire.tagged(tag, &format!("OK {text}")),
+            // Only nodes are told where mailboxes are.
+            Reply::No(text) if text.starts_with("[X") && self.identity.via.is_none() => {
+                self.wire.tagged(tag, &format!("NO {UNAVAILABLE}"));
+            }
             Reply::No(text) => self.wire.tagged(tag, &format!("NO {text}")),
             Reply::Bad(text) => self.wire.tagged(tag, &format!("BAD {text}")),
         }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use murder_model::{
-    Acl, MailboxId, MailboxName, ModSeq, SpecialUse, Timestamp, UidSet, UidValidity, UnitId,
+    Acl, MailboxId, MailboxName, ModSeq, OutboxNumber, SpecialUse, Timestamp, UidSet, UidValidity, UnitId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -261,13 +261,17 @@ pub fn publish_names(rows: &mut dyn RowsMut, unit: &UnitId) -> Result<Effects, M
     })?;
     let list = mailboxes(rows, unit)?;
     let mut edit = Edit::begin(rows, unit)?;
+    let since = OutboxNumber::new(edit.unit.outbox + 1);
     for name in gone {
         let name = MailboxName::parse_internal(&String::from_utf8_lossy(&name))?;
         push(&mut edit, OutboxOperation::Delete { name })?;
     }
+    let mut names = 0;
     for row in list.into_iter().filter_map(|(_, row)| row) {
         publish(&mut edit, &row)?;
+        names += 1;
     }
+    push(&mut edit, OutboxOperation::Restated { since, names })?;
     edit.finish()
 }
 

@@ -31,6 +31,13 @@ pub enum OutboxOperation {
         /// The name.
         name: MailboxName,
     },
+    /// All names were told anew, from the row `since` on: what the master has beside them is old.
+    Restated {
+        /// Number of the first row of the restatement.
+        since: OutboxNumber,
+        /// Names that were put.
+        names: u64,
+    },
 }
 
 /// A row of the outbox.
