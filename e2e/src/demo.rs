@@ -15,11 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::console::Console;
 use crate::mail::Sources;
-use crate::node::{Addresses, Node};
+use crate::murder::{Murder, Plan};
+use crate::node::Addresses;
 
 pub use ledger::{Delivery, Experience, Ledger, Seen, State};
 pub use report::Report;
@@ -33,6 +35,9 @@ const READING_CLIENTS: usize = 6;
 
 /// The node is killed when so many percent of the deliveries are acknowledged.
 const KILLS_AT_PERCENT: [usize; 2] = [30, 65];
+
+/// The node.
+pub const NODE: &str = "un-a";
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -58,17 +63,18 @@ pub(crate) struct World {
 }
 
 /// Runs it; the node is left running for the caller.
-pub async fn run(options: &Options) -> Result<(Report, Node)> {
+pub async fn run(options: &Options) -> Result<(Report, Murder)> {
     let begun = Instant::now();
     let console = Console::default();
-    let mut node = Node::prepare(&options.node, &options.state)?;
     let password = make_password(&options.state)?;
     let users: Vec<_> = (1..=options.users)
         .map(|number| format!("user{number:04}"))
         .collect();
-    for user in &users {
-        node.add_account(user, &password)?;
-    }
+    let plan = Plan::single(&options.node)
+        .users(users.iter().cloned())
+        .password(&password)
+        .settings(json!({ "logging": { "level": "warn" } }));
+    let mut murder = plan.prepare_in(&options.state)?;
     console.say(&format!(
         "{} accounts, user0001 to user{:04}",
         users.len(),
@@ -80,23 +86,23 @@ pub async fn run(options: &Options) -> Result<(Report, Node)> {
     }
     let ledger = Ledger::plan(collected.messages, &users, options.sources.seed);
     console.say(&ledger.summary());
-    let took = node.start().await?;
+    let took = murder.start(NODE).await?;
     console.say(&format!("node ready in {} ms", took.as_millis()));
     let world = Arc::new(World {
-        addresses: node.addresses(),
+        addresses: murder.addresses(NODE)?,
         password,
         users,
         ledger,
         console,
     });
-    under_load(&world, &mut node).await?;
+    under_load(&world, &mut murder).await?;
     let findings = verify::read_back(&world).await?;
     let report = Report::of(&world.ledger, &findings, begun.elapsed());
-    Ok((report, node))
+    Ok((report, murder))
 }
 
 /// Delivers everything while clients read and the node is killed.
-async fn under_load(world: &Arc<World>, node: &mut Node) -> Result<()> {
+async fn under_load(world: &Arc<World>, murder: &mut Murder) -> Result<()> {
     let total = world.ledger.deliveries.len();
     world.console.begin("deliver", total as u64);
     let mut readers = JoinSet::new();
@@ -109,8 +115,8 @@ async fn under_load(world: &Arc<World>, node: &mut Node) -> Result<()> {
     }
     for percent in KILLS_AT_PERCENT {
         world.ledger.reached(total * percent / 100).await;
-        node.kill()?;
-        let took = node.start().await?;
+        murder.kill(NODE)?;
+        let took = murder.start(NODE).await?;
         world.ledger.count_kill();
         world.console.say(&format!(
             "node killed (kill -9) at {percent} %, ready again in {} ms",

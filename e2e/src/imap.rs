@@ -1,6 +1,7 @@
 //! A client that reads and flags mail by IMAP (RFC 3501, RFC 2177).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,9 +10,12 @@ use murder_proto::imap::client::{
     StatusResponse,
 };
 use murder_proto::imap::response::Status;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
 
 /// How long the server may be silent while it owes an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -37,21 +41,45 @@ pub struct Selected {
     pub uid_next: u32,
 }
 
+trait Connection: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<C: AsyncRead + AsyncWrite + Send + Sync + Unpin> Connection for C {}
+
 /// A logged-in connection.
-#[derive(Debug)]
 pub struct Session {
-    stream: TcpStream,
+    stream: Box<dyn Connection>,
     reader: ResponseReader,
     tags: u32,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session")
+    }
 }
 
 impl Session {
     /// Connects and logs in.
     pub async fn login(address: SocketAddr, user: &str, password: &str) -> Result<Self> {
-        let stream = TcpStream::connect(address)
-            .await
-            .with_context(|| format!("cannot connect to IMAP at {address}"))?;
-        stream.set_nodelay(true)?;
+        let stream = connect(address).await?;
+        Self::login_over(Box::new(stream), user, password).await
+    }
+
+    /// Connects to a port with TLS from the first byte, and logs in.
+    pub async fn login_tls(
+        address: SocketAddr,
+        tls: Arc<ClientConfig>,
+        user: &str,
+        password: &str,
+    ) -> Result<Self> {
+        let stream = connect(address).await?;
+        let name = ServerName::IpAddress(address.ip().into());
+        let stream = TlsConnector::from(tls).connect(name, stream).await;
+        let stream = stream.with_context(|| format!("no TLS with IMAP at {address}"))?;
+        Self::login_over(Box::new(stream), user, password).await
+    }
+
+    async fn login_over(stream: Box<dyn Connection>, user: &str, password: &str) -> Result<Self> {
         let mut session = Self {
             stream,
             reader: ResponseReader::new(LIMITS),
@@ -244,4 +272,12 @@ impl Session {
             ensure!(read > 0, "the IMAP server closed the connection");
         }
     }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)
+        .await
+        .with_context(|| format!("cannot connect to IMAP at {address}"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }

@@ -1,16 +1,16 @@
 //! A node as a process: settings, start, readiness, `kill -9`, start again.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use murder_api::settings::{Role, Settings};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -28,86 +28,58 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Bytes of a node's log that are shown when it ends unasked.
-const LOG_TAIL_BYTES: usize = 2000;
+const LOG_TAIL_BYTES: u64 = 4000;
 
-/// Where a node listens.
-#[derive(Clone, Copy, Debug)]
+/// Where a node listens, if its role has that listener. The ports are its own in any case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Addresses {
-    /// IMAP without TLS.
+    /// IMAP with STARTTLS.
     pub imap: SocketAddr,
+    /// IMAP over TLS.
+    pub imaps: SocketAddr,
     /// LMTP.
     pub lmtp: SocketAddr,
+    /// Transfers between nodes with mailboxes.
+    pub transfer: SocketAddr,
+    /// MUPDATE of the master.
+    pub mupdate: SocketAddr,
+    /// The admin interface.
+    pub admin: SocketAddr,
     /// `/readyz` and metrics.
     pub metrics: SocketAddr,
 }
 
-impl Addresses {
-    /// Free ports on loopback. Another program could take one before the node does.
-    fn choose() -> Result<Self> {
-        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let held = [bind()?, bind()?, bind()?];
-        Ok(Self {
-            imap: held[0].local_addr()?,
-            lmtp: held[1].local_addr()?,
-            metrics: held[2].local_addr()?,
-        })
-    }
-}
-
-/// One unified node without a master. It is killed when this value is dropped.
+/// One node. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Node {
-    binary: PathBuf,
-    folder: PathBuf,
-    addresses: Addresses,
-    child: Option<Child>,
+    pub(crate) binary: PathBuf,
+    pub(crate) folder: PathBuf,
+    pub(crate) name: String,
+    pub(crate) server: String,
+    pub(crate) role: Role,
+    pub(crate) addresses: Addresses,
+    pub(crate) settings: Value,
+    pub(crate) environment: Vec<(String, OsString)>,
+    pub(crate) child: Option<Child>,
 }
 
 impl Node {
-    /// Writes the settings of a node that keeps all it has in `folder`, which exists.
-    pub fn prepare(binary: &Path, folder: &Path) -> Result<Self> {
-        ensure!(
-            binary.is_file(),
-            "there is no node program at {} (see --node-binary)",
-            binary.display()
-        );
-        let folder = folder
-            .canonicalize()
-            .with_context(|| format!("no folder {}", folder.display()))?;
-        let node = Self {
-            binary: binary.canonicalize()?,
-            folder,
-            addresses: Addresses::choose().context("no free ports on loopback")?,
-            child: None,
-        };
-        fs::create_dir_all(node.folder.join("data"))?;
-        let accounts = node.folder.join("accounts");
-        if !accounts.exists() {
-            File::options()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&accounts)?;
-        }
-        let settings = json!({
-            "role": "unified",
-            "cluster": "mc",
-            "name": "one-0",
-            "server": "one",
-            "dataDir": node.folder.join("data"),
-            "listeners": {
-                "imap": node.addresses.imap.to_string(),
-                "lmtp": node.addresses.lmtp.to_string(),
-                "metrics": node.addresses.metrics.to_string(),
-            },
-            "accounts": accounts,
-            "admins": ["admin"],
-            "insecureLoopback": true,
-            "logging": { "format": "text", "level": "warn" },
-        });
-        fs::write(node.settings(), serde_yaml::to_string(&settings)?)
-            .with_context(|| format!("cannot write {}", node.settings().display()))?;
-        Ok(node)
+    /// Name of the process, e.g. `be-a-0`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Name in locations, e.g. `be-a`.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// What it does.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
     }
 
     /// Where it listens.
@@ -117,75 +89,92 @@ impl Node {
     }
 
     /// Its process, while it runs.
+    #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Its log.
+    /// Its log, of all its starts.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.folder.join("node.log")
+        self.folder.join(format!("{}.log", self.name))
     }
 
-    fn settings(&self) -> PathBuf {
-        self.folder.join("node.yaml")
+    /// Its settings file.
+    #[must_use]
+    pub fn settings_file(&self) -> PathBuf {
+        self.folder.join(format!("{}.yaml", self.name))
     }
 
-    /// Makes an account, or gives it another password.
-    pub fn add_account(&self, user: &str, password: &str) -> Result<()> {
-        let mut child = Command::new(&self.binary)
-            .arg("passwd")
-            .arg("-c")
-            .arg(self.settings())
-            .arg(user)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot run the node program")?;
-        if let Some(mut input) = child.stdin.take() {
-            writeln!(input, "{password}")?;
-        }
-        let output = child.wait_with_output()?;
-        ensure!(
-            output.status.success(),
-            "cannot make the account {user}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        Ok(())
+    /// Everything that it keeps.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
+    /// Changes its settings from the next start on: objects are merged, `null` takes a key away.
+    pub fn change_settings(&mut self, patch: &Value) -> Result<()> {
+        merge(&mut self.settings, patch);
+        self.write_settings()
+    }
+
+    /// Variables of its process from the next start on.
+    pub fn set_environment(&mut self, environment: Vec<(String, OsString)>) {
+        self.environment = environment;
+    }
+
+    pub(crate) fn write_settings(&self) -> Result<()> {
+        let path = self.settings_file();
+        let text = serde_yaml::to_string(&self.settings)?;
+        Settings::parse(&path, &text)?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Starts it and waits until it is ready; returns how long that took.
     pub async fn start(&mut self) -> Result<Duration> {
-        ensure!(self.child.is_none(), "the node runs already");
+        self.spawn()?;
+        self.wait_ready().await
+    }
+
+    /// Starts its process.
+    pub fn spawn(&mut self) -> Result<()> {
+        ensure!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options()
             .append(true)
             .create(true)
             .open(self.log())
-            .context("cannot open the node's log")?;
-        let begun = Instant::now();
+            .with_context(|| format!("cannot open {}", self.log().display()))?;
         let child = Command::new(&self.binary)
             .arg("run")
             .arg("-c")
-            .arg(self.settings())
+            .arg(self.settings_file())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             // A Ctrl-C at the terminal is for this program, which then ends the node itself.
             .process_group(0)
             .spawn()
-            .context("cannot run the node program")?;
+            .with_context(|| format!("cannot run {}", self.binary.display()))?;
         self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until it is ready; returns how long that took.
+    pub async fn wait_ready(&mut self) -> Result<Duration> {
+        let begun = Instant::now();
         while !self.is_ready().await {
             if let Some(status) = self.ended()? {
                 bail!(
-                    "the node ended with {status} before it was ready:\n{}",
+                    "{} ended with {status} before it was ready:\n{}",
+                    self.name,
                     self.log_tail()
                 );
             }
             ensure!(
-                begun.elapsed() < READY_LIMIT,
-                "the node was not ready in {} s:\n{}",
+                self.child.is_some() && begun.elapsed() < READY_LIMIT,
+                "{} was not ready in {} s:\n{}",
+                self.name,
                 READY_LIMIT.as_secs(),
                 self.log_tail()
             );
@@ -196,31 +185,51 @@ impl Node {
 
     /// `kill -9`, and waits for its end.
     pub fn kill(&mut self) -> Result<()> {
-        let mut child = self.child.take().context("the node does not run")?;
-        child.kill().context("cannot kill the node")?;
-        child.wait().context("cannot wait for the node")?;
+        let mut child = self.take()?;
+        child
+            .kill()
+            .and_then(|()| child.wait())
+            .with_context(|| format!("cannot kill {}", self.name))?;
         Ok(())
     }
 
     /// Ends it in order (SIGTERM); kills it if it does not end in time.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
-        let pid = self.pid().context("the node does not run")?;
-        let sent = Command::new("kill")
-            .args(["-TERM", &pid.to_string()])
-            .status();
-        ensure!(
-            sent.context("cannot run kill")?.success(),
-            "cannot stop the node {pid}"
-        );
-        let end = Instant::now() + STOP_LIMIT;
+        self.signal("TERM")?;
+        match self.wait_end(STOP_LIMIT).await {
+            Ok(status) => Ok(status),
+            Err(error) => {
+                self.kill()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until it ends by itself, or by something that was asked of it.
+    pub async fn wait_end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let end = Instant::now() + limit;
         while Instant::now() < end {
             if let Some(status) = self.ended()? {
                 return Ok(status);
             }
             sleep(LOOK_INTERVAL).await;
         }
-        self.kill()?;
-        bail!("the node did not stop in {} s", STOP_LIMIT.as_secs());
+        bail!(
+            "{} did not end in {} s:\n{}",
+            self.name,
+            limit.as_secs(),
+            self.log_tail()
+        )
+    }
+
+    /// Stands it still (SIGSTOP): its sockets stay open and nobody answers.
+    pub fn pause(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it run on after [`Node::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.signal("CONT")
     }
 
     /// Lets it run on after this program's end; returns its process.
@@ -228,26 +237,59 @@ impl Node {
         self.child.take().map(|child| child.id())
     }
 
+    /// Whether it says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let probe = probe(self.addresses.metrics);
+        self.child.is_some() && matches!(timeout(PROBE_LIMIT, probe).await, Ok(Ok(true)))
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let read = || -> std::io::Result<Vec<u8>> {
+            use std::os::unix::fs::FileExt as _;
+            let file = File::open(self.log())?;
+            let start = file.metadata()?.len().saturating_sub(LOG_TAIL_BYTES);
+            let mut tail = vec![0; usize::try_from(LOG_TAIL_BYTES).unwrap_or(usize::MAX)];
+            let count = file.read_at(&mut tail, start)?;
+            tail.truncate(count);
+            Ok(tail)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+
+    fn take(&mut self) -> Result<Child> {
+        let child = self.child.take();
+        child.with_context(|| format!("{} does not run", self.name))
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self
+            .pid()
+            .with_context(|| format!("{} does not run", self.name))?;
+        // Nobody else waits for this child, so the number is still its own.
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), &pid.to_string()])
+            .status();
+        ensure!(
+            sent.context("cannot run kill")?.success(),
+            "cannot send {signal} to {}",
+            self.name
+        );
+        Ok(())
+    }
+
     fn ended(&mut self) -> Result<Option<ExitStatus>> {
         let Some(child) = &mut self.child else {
             return Ok(None);
         };
-        let status = child.try_wait().context("cannot look at the node")?;
+        let status = child
+            .try_wait()
+            .with_context(|| format!("cannot look at {}", self.name))?;
         if status.is_some() {
             self.child = None;
         }
         Ok(status)
-    }
-
-    async fn is_ready(&self) -> bool {
-        let probe = probe(self.addresses.metrics);
-        matches!(timeout(PROBE_LIMIT, probe).await, Ok(Ok(true)))
-    }
-
-    fn log_tail(&self) -> String {
-        let log = fs::read(self.log()).unwrap_or_default();
-        let start = log.len().saturating_sub(LOG_TAIL_BYTES);
-        String::from_utf8_lossy(&log[start..]).into_owned()
     }
 }
 
@@ -261,6 +303,36 @@ impl Drop for Node {
     }
 }
 
+/// JSON merge patch (RFC 7386).
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(target) = target {
+        for (key, value) in patch {
+            if value.is_null() {
+                target.remove(key);
+            } else {
+                merge(target.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
+
+/// The node program, which must be there.
+pub(crate) fn checked_binary(binary: &Path) -> Result<PathBuf> {
+    ensure!(
+        binary.is_file(),
+        "there is no node program at {}",
+        binary.display()
+    );
+    Ok(binary.canonicalize()?)
+}
+
 async fn probe(address: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(address).await?;
     stream
@@ -269,4 +341,22 @@ async fn probe(address: SocketAddr) -> std::io::Result<bool> {
     let mut answer = Vec::new();
     stream.take(4096).read_to_end(&mut answer).await?;
     Ok(answer.starts_with(b"HTTP/1.1 200"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::merge;
+
+    #[test]
+    fn a_patch_merges_objects_and_null_takes_away() {
+        let mut settings = json!({"imap": {"sessionsMax": 1, "lineBytesMax": 2}, "name": "a"});
+        merge(
+            &mut settings,
+            &json!({"imap": {"sessionsMax": 3}, "name": null, "tls": {"ca": "c"}}),
+        );
+        let expected = json!({"imap": {"sessionsMax": 3, "lineBytesMax": 2}, "tls": {"ca": "c"}});
+        assert_eq!(settings, expected);
+    }
 }

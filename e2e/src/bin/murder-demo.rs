@@ -8,7 +8,7 @@ use clap::Parser;
 use murder_e2e::console::Console;
 use murder_e2e::demo::{self, Options};
 use murder_e2e::mail::Sources;
-use murder_e2e::node::Node;
+use murder_e2e::murder::Murder;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code after Ctrl-C, as shells have it.
@@ -90,15 +90,15 @@ async fn demonstrate(arguments: &Arguments, console: &Console) -> Result<ExitCod
         node: node_binary(arguments)?,
         state,
     };
-    let (report, mut node) = Box::pin(demo::run(&options)).await?;
+    let (report, mut murder) = Box::pin(demo::run(&options)).await?;
     console.say(&report.to_string());
     if arguments.keep {
         if let Some(folder) = temporary {
             let _ = folder.keep();
         }
-        tell_how_to_connect(console, &options, node);
+        tell_how_to_connect(console, &options, murder)?;
     } else {
-        node.stop().await?;
+        murder.stop_all().await?;
     }
     Ok(if report.is_good() {
         ExitCode::SUCCESS
@@ -116,12 +116,12 @@ fn node_binary(arguments: &Arguments) -> Result<PathBuf> {
     }
 }
 
-fn tell_how_to_connect(console: &Console, options: &Options, node: Node) {
-    let addresses = node.addresses();
-    let log = node.log();
+fn tell_how_to_connect(console: &Console, options: &Options, murder: Murder) -> Result<()> {
+    let node = murder.node(demo::NODE)?;
+    let (addresses, log) = (node.addresses(), node.log());
+    let pid = node.pid().context("the node does not run")?;
     let password = demo::password_file(&options.state);
     let state = options.state.display();
-    let Some(pid) = node.leave() else { return };
     console.say(&format!(
         "\nThe node stays up (process {pid}, state in {state}, log in {}).\n\
          Connect a mail client to IMAP at {} without TLS, as user0001 to user{:04};\n\
@@ -136,4 +136,6 @@ fn tell_how_to_connect(console: &Console, options: &Options, node: Node) {
         addresses.imap,
         addresses.lmtp,
     ));
+    murder.leave();
+    Ok(())
 }
