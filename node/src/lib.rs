@@ -12,6 +12,7 @@ pub mod net;
 pub mod peer;
 pub mod run;
 pub mod server_state;
+pub mod stop;
 mod store_cli;
 pub mod telemetry;
 pub mod volume;

@@ -27,6 +27,7 @@ use super::gate::Phase;
 use super::partition::PartitionHandle;
 use super::{Backend, BackendError, EventError};
 use crate::directory::{AskError, Directory, Unreachable};
+use crate::stop::stopped;
 
 /// Wait after a report that did not come to its end.
 const RETRY: Duration = Duration::from_millis(500);
@@ -117,7 +118,7 @@ pub async fn run(backend: Arc<Backend>, directory: Directory, mut stop: watch::R
             if due {
                 tokio::select! {
                     () = sleep(pause) => {}
-                    _ = stop.wait_for(|stop| *stop) => return,
+                    () = stopped(&mut stop) => return,
                 }
                 continue;
             }
@@ -138,7 +139,7 @@ pub async fn run(backend: Arc<Backend>, directory: Directory, mut stop: watch::R
                 // The next tick tells it again; a master that refuses wants a report.
                 due |= matches!(directory.ask(request).await, Ok(Response::Refused(_)));
             }
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         }
     }
 }
@@ -326,7 +327,8 @@ fn held(rows: &murder_store::engine::Snapshot) -> Result<Vec<Held>, MailError> {
         let Some((last, _)) = page.last() else { break };
         after = *last;
         for (_, row) in page {
-            waiting.entry(row.unit).or_insert(row.number.get());
+            let number = row.number.get();
+            waiting.entry(row.unit).or_insert(number);
         }
     }
     let mut held = Vec::with_capacity(found.len());
@@ -366,9 +368,9 @@ impl Judged<'_> {
             Verdict::Agreed { applied } => {
                 if owned && applied.get() < self.held.acknowledged {
                     let unit = ownership.unit;
-                    let told = self.partition.write(move |tx| {
-                        publish_names(tx, &unit).map(|effects| ((), effects))
-                    });
+                    let told = self
+                        .partition
+                        .write(move |tx| publish_names(tx, &unit).map(|effects| ((), effects)));
                     told.await.map_err(BackendError::from)?;
                 }
             }

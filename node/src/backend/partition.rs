@@ -5,15 +5,15 @@
 //! power loss could take back, and whoever got an answer finds the effect in every view.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use murder_store::engine::{Batch, Partition, PartitionFailed, Snapshots, Tx};
 use murder_store::mail::{Effects, MailError};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use crate::backend::views::Views;
 use crate::telemetry::Metrics;
@@ -65,6 +65,7 @@ pub struct PartitionHandle {
     total_bytes: u64,
     last_lsn: Arc<AtomicU64>,
     outbox: Arc<Notify>,
+    acknowledged: watch::Sender<u64>,
     failed: Arc<OnceLock<String>>,
 }
 
@@ -131,6 +132,7 @@ pub fn start(
         total_bytes,
         last_lsn,
         outbox,
+        acknowledged: watch::channel(0).0,
         failed,
     };
     Ok((Arc::new(handle), PartitionThread { queue, thread }))
@@ -170,6 +172,11 @@ impl PartitionHandle {
     /// Told when rows for the master were made durable.
     pub fn outbox(&self) -> &Notify {
         &self.outbox
+    }
+
+    /// Position in the outbox up to which the master has been told.
+    pub fn acknowledged(&self) -> &watch::Sender<u64> {
+        &self.acknowledged
     }
 
     /// Shared views of this partition's mailboxes.

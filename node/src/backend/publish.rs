@@ -10,7 +10,8 @@ use murder_locations::name::Name;
 use murder_locations::request::{Refusal, Request, Response, Row, RowOp};
 use murder_model::{ServerName, UnitId};
 use murder_store::mail::{
-    Effects, OutboxOperation, OutboxRow, acknowledge_outbox, outbox_after, publish_names, unit,
+    Effects, OutboxOperation, OutboxRow, acknowledge_outbox, outbox_after, outbox_length,
+    publish_names, unit,
 };
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -18,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::partition::PartitionHandle;
 use super::{Backend, BackendError};
 use crate::directory::{Directory, Unreachable};
+use crate::stop::stopped;
 
 /// Rows told in one go.
 const STEP: usize = 256;
@@ -25,6 +27,36 @@ const STEP: usize = 256;
 const RETRY: Duration = Duration::from_millis(500);
 /// How long the answer to one row may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a frontend waits for names to be told.
+const PUBLISHED_LIMIT: Duration = Duration::from_secs(2);
+
+impl Backend {
+    /// Waits until the master has been told all names that were changed before this call, or for a
+    /// while: then names follow later.
+    pub async fn published(&self) {
+        let all = async {
+            for partition in self.partitions() {
+                partition.told().await;
+            }
+        };
+        if timeout(PUBLISHED_LIMIT, all).await.is_err() {
+            tracing::debug!(event = "names_follow_later");
+        }
+    }
+}
+
+impl PartitionHandle {
+    /// Waits until its outbox is empty, or cannot be read.
+    async fn told(&self) {
+        let mut acknowledged = self.acknowledged().subscribe();
+        while let Ok(1..) = self.read(|rows| outbox_length(rows, 1)).await {
+            if acknowledged.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
 
 /// What became of a row.
 enum Told {
@@ -46,7 +78,7 @@ pub async fn run(
     let mut reports = backend.membership.reports();
     tokio::select! {
         _ = reports.wait_for(|count| *count > 0) => {}
-        _ = stop.wait_for(|stop| *stop) => return,
+        () = stopped(&mut stop) => return,
     }
     loop {
         let pause = match step(&backend, &partition, &directory).await {
@@ -61,7 +93,7 @@ pub async fn run(
             () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
             () = partition.outbox().notified(), if pause.is_none() => {}
             _ = reports.changed() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         }
     }
 }
@@ -71,7 +103,9 @@ pub async fn run(
 pub async fn discard(partition: Arc<PartitionHandle>, mut stop: watch::Receiver<bool>) {
     loop {
         let rows = partition.read(|rows| outbox_after(rows, 0, STEP)).await;
-        let last = rows.ok().and_then(|rows| rows.last().map(|(last, _)| *last));
+        let last = rows
+            .ok()
+            .and_then(|rows| rows.last().map(|(last, _)| *last));
         if let Some(upto) = last {
             match acknowledge(&partition, upto).await {
                 Ok(()) => continue,
@@ -80,7 +114,7 @@ pub async fn discard(partition: Arc<PartitionHandle>, mut stop: watch::Receiver<
         }
         tokio::select! {
             () = partition.outbox().notified() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         }
     }
 }
@@ -136,9 +170,11 @@ fn unreachable(error: Unreachable) -> BackendError {
 }
 
 async fn acknowledge(partition: &PartitionHandle, upto: u64) -> Result<(), BackendError> {
-    let acknowledged = partition
-        .write(move |tx| acknowledge_outbox(tx, upto).map(|()| ((), Effects::default())));
-    Ok(acknowledged.await?)
+    let acknowledged =
+        partition.write(move |tx| acknowledge_outbox(tx, upto).map(|()| ((), Effects::default())));
+    acknowledged.await?;
+    partition.acknowledged().send_replace(upto);
+    Ok(())
 }
 
 async fn judge(

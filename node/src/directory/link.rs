@@ -18,6 +18,7 @@ use super::connection::{ConnectError, Connection, Lines};
 use super::replica::ReplicaHandle;
 use crate::mupdate::ask::Ask;
 use crate::net::{Stream, Tls};
+use crate::stop::stopped;
 
 /// Wait before the first new try, and the longest one.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -55,7 +56,7 @@ impl Link {
         loop {
             let ended = tokio::select! {
                 ended = self.connect_and_serve(&mut pause, &mut told) => ended,
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
             };
             if !told {
                 told = true;
@@ -63,7 +64,7 @@ impl Link {
             }
             tokio::select! {
                 () = sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
             }
             pause = (pause * 2).min(RETRY_LAST);
         }

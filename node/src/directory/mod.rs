@@ -97,10 +97,7 @@ impl Directory {
 
     /// Queues a request behind those queued before; the answer comes over the receiver, or its
     /// sender is dropped with the connection.
-    pub async fn post(
-        &self,
-        request: Request,
-    ) -> Result<oneshot::Receiver<Response>, Unreachable> {
+    pub async fn post(&self, request: Request) -> Result<oneshot::Receiver<Response>, Unreachable> {
         let (answer, receiver) = oneshot::channel();
         let question = Question { request, answer };
         let sent = timeout(ASK_LIMIT, self.questions.send(question)).await;

@@ -1,5 +1,6 @@
 //! What every IMAP session has, whatever the role: the wire, the login, and words on it.
 
+pub mod listing;
 pub mod login;
 pub mod wire;
 pub mod write;

@@ -1,5 +1,12 @@
 //! Murders of real nodes on loopback: what one node alone does in them, and what they do together.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot go on fails its test"
+)]
+
+mod client;
+mod routing;
 mod single;
 
 /// The node program.

@@ -33,6 +33,9 @@ use selected::Selected;
 /// What clients are told of a mailbox that is not served now.
 const UNAVAILABLE: &str = "[UNAVAILABLE] mailbox is not available now";
 
+/// A frontend's question whether the master knows all names that were changed before.
+const PUBLISHED: &str = "XPUBLISHED";
+
 /// A command's end: the text behind the tag, or why the session ends.
 type Answer = Result<Reply, End>;
 
@@ -68,9 +71,7 @@ impl From<BackendError> for Reply {
             BackendError::Cordoned => {
                 return Self::no("[XCORDONED] the server takes no new mailboxes");
             }
-            BackendError::Unavailable(_)
-            | BackendError::Master(_)
-            | BackendError::Ownership(_) => {
+            BackendError::Unavailable(_) | BackendError::Master(_) | BackendError::Ownership(_) => {
                 return Self::no(UNAVAILABLE);
             }
             BackendError::Write(WriteError::Refused(error)) | BackendError::Read(error) => error,
@@ -244,6 +245,10 @@ impl Session {
             Command::MyRights { mailbox } => self.my_rights(&mailbox).await,
             Command::Idle => self.idle().await,
             Command::Xfer { .. } => Ok(Reply::no("[CANNOT] this server has no others to move to")),
+            Command::Other { verb, .. } if verb == PUBLISHED && self.identity.via.is_some() => {
+                self.backend.published().await;
+                Ok(Reply::ok("done"))
+            }
             Command::Other { .. } => Ok(Reply::Bad("unknown command")),
             selected => self.dispatch_selected(selected).await,
         }

@@ -78,6 +78,7 @@ fn renaming_takes_children_along_and_tells_the_master() {
         .map(|(_, row)| match row.operation {
             OutboxOperation::Put { name, .. } => format!("+{name}"),
             OutboxOperation::Delete { name } => format!("-{name}"),
+            OutboxOperation::Restated { since, names } => format!("={since} {names}"),
         })
         .collect();
     assert_eq!(
@@ -134,6 +135,7 @@ fn published(rows: &MemoryRows) -> Vec<String> {
     rows.map(|(_, row)| match row.operation {
         OutboxOperation::Put { name, acl, .. } => format!("+{name} {}", acl.to_wire().trim_end()),
         OutboxOperation::Delete { name } => format!("-{name}"),
+        OutboxOperation::Restated { since, names } => format!("={since} {names}"),
     })
     .collect()
 }
@@ -162,6 +164,7 @@ fn names_are_published_again_with_their_rights_and_removals() {
             "+user.alice alice\tlrswipkxtea",
             "+user.alice.Sent alice\tlrswipkxtea",
             "+user.alice.Work bob\tlrswipkxtea",
+            "=7 3",
         ]
     );
     fixture.check();

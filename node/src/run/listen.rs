@@ -1,0 +1,151 @@
+//! Listeners of mail: a socket, a limit, and a session for each connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use murder_proto::imap::server::Limits;
+use tokio::net::TcpStream;
+
+use super::{Base, Running};
+use crate::backend::{self, Backend, lmtp};
+use crate::frontend::{self, Frontend};
+use crate::imap::login::LoginContext;
+use crate::imap::{End, Identity, Wire, login};
+use crate::net::{PeerIdentity, Stream, listener};
+
+/// Who serves mail here.
+#[derive(Clone)]
+pub(super) enum Mail {
+    /// Only what is on this server.
+    Backend(Arc<Backend>),
+    /// Everything, by way of those who have it.
+    Frontend(Arc<Frontend>),
+    /// Clients are routed; nodes are served what is here.
+    Unified(Arc<Backend>, Arc<Frontend>),
+}
+
+impl Mail {
+    async fn imap(self, wire: Wire, identity: Identity) -> Result<(), End> {
+        let from_node = identity.via.is_some();
+        match self {
+            Self::Backend(backend) => backend::imap::serve(backend, wire, identity).await,
+            Self::Unified(backend, _) if from_node => {
+                backend::imap::serve(backend, wire, identity).await
+            }
+            Self::Frontend(frontend) | Self::Unified(_, frontend) => {
+                frontend::imap::serve(frontend, wire, identity).await
+            }
+        }
+    }
+}
+
+/// What sessions of IMAP share.
+struct Imap {
+    mail: Mail,
+    login: LoginContext,
+}
+
+/// Opens the listeners of IMAP and LMTP.
+pub(super) async fn mail(base: &Base, running: &mut Running, mail: Mail) -> Result<()> {
+    let settings = &base.settings;
+    let imap = Arc::new(Imap {
+        mail: mail.clone(),
+        login: LoginContext {
+            settings: Arc::clone(settings),
+            accounts: Arc::clone(&base.accounts),
+            tls: base.tls.clone(),
+            metrics: Arc::clone(&base.metrics),
+        },
+    });
+    lmtp_listener(base, running, mail).await?;
+    for (address, encrypted) in [
+        (&settings.listeners.imap, false),
+        (&settings.listeners.imaps, true),
+    ] {
+        let Some(address) = address else { continue };
+        let socket = listener::bind("IMAP", address).await?;
+        let (imap, max) = (Arc::clone(&imap), settings.imap.sessions_max);
+        let refusal = b"* BYE [UNAVAILABLE] too many sessions\r\n";
+        let stopping = base.stopping.clone();
+        running.tasks.spawn(listener::serve(
+            socket,
+            max,
+            refusal,
+            stopping,
+            move |socket, _| {
+                let imap = Arc::clone(&imap);
+                async move { ended("imap", imap.serve(socket, encrypted).await) }
+            },
+        ));
+    }
+    Ok(())
+}
+
+async fn lmtp_listener(base: &Base, running: &mut Running, mail: Mail) -> Result<()> {
+    let settings = &base.settings;
+    let Some(address) = &settings.listeners.lmtp else {
+        return Ok(());
+    };
+    let Mail::Backend(backend) = mail else {
+        return Ok(());
+    };
+    let socket = listener::bind("LMTP", address).await?;
+    let (tls, max) = (base.tls.clone(), settings.lmtp.sessions_max);
+    let refusal = b"421 4.3.2 too many sessions\r\n";
+    let stopping = base.stopping.clone();
+    running.tasks.spawn(listener::serve(
+        socket,
+        max,
+        refusal,
+        stopping,
+        move |socket, peer| {
+            let (backend, tls) = (Arc::clone(&backend), tls.clone());
+            async move {
+                let stream = Stream::Plain(socket);
+                let served = lmtp::serve(backend, tls, stream, Some(peer), None);
+                ended("lmtp", served.await);
+            }
+        },
+    ));
+    Ok(())
+}
+
+impl Imap {
+    async fn serve(&self, socket: TcpStream, encrypted: bool) -> Result<(), End> {
+        let _counted = self.login.metrics.session("imap");
+        let settings = &self.login.settings;
+        let patience = Duration::from_secs(settings.imap.login_seconds_max);
+        let (stream, peer): (_, Option<PeerIdentity>) = match (&self.login.tls, encrypted) {
+            (Some(tls), true) => tokio::time::timeout(patience, tls.accept_public(socket))
+                .await
+                .map_err(|_| End::Idle)??,
+            (None, true) => return Err(End::Closed),
+            (_, false) => (Stream::Plain(socket), None),
+        };
+        let peer = peer.filter(|peer| peer.cluster == settings.cluster);
+        let mut wire = Wire::new(stream, Limits::BEFORE_LOGIN, patience);
+        let logged_in = login(&mut wire, &self.login, peer.as_ref());
+        let identity = match tokio::time::timeout(patience, logged_in).await {
+            Ok(Ok(identity)) => identity,
+            Ok(Err(end)) => {
+                wire.close().await;
+                return Err(end);
+            }
+            Err(_) => {
+                wire.bye("log in sooner").await;
+                return Err(End::Idle);
+            }
+        };
+        wire.silence_max = Duration::from_secs(settings.imap.idle_seconds_max);
+        self.mail.clone().imap(wire, identity).await
+    }
+}
+
+/// Notes how a session ended, if it is worth noting.
+pub(super) fn ended(protocol: &'static str, end: Result<(), End>) {
+    match end {
+        Ok(()) | Err(End::Closed | End::Logout | End::Idle) => {}
+        Err(error) => tracing::debug!(event = "session_failed", protocol, %error),
+    }
+}
