@@ -47,6 +47,7 @@ pub(super) struct Link {
     pub(super) replica: Option<ReplicaHandle>,
     pub(super) questions: mpsc::Receiver<Question>,
     pub(super) generation: watch::Sender<u64>,
+    pub(super) up: watch::Sender<bool>,
 }
 
 impl Link {
@@ -78,6 +79,7 @@ impl Link {
         };
         *pause = RETRY_FIRST;
         *told = false;
+        self.up.send_replace(true);
         self.generation.send_modify(|count| *count += 1);
         tracing::info!(event = "master_connected", host = %self.master.host);
         let (lines, write) = connection.split();
@@ -87,8 +89,10 @@ impl Link {
             next_tag: 0,
             probing: false,
         };
+        let served = self.serve(lines, &mut serving).await;
+        self.up.send_replace(false);
         // Those who wait for an answer hear that none will come when `serving` is dropped.
-        match self.serve(lines, &mut serving).await {
+        match served {
             Ok(()) => ConnectError::Closed,
             Err(error) => error,
         }

@@ -25,6 +25,8 @@ use replica::ReplicaHandle;
 
 /// How long one question may take, waiting for a connection included.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// How long a question waits for a connection that has been lost.
+const DOWN_LIMIT: Duration = Duration::from_millis(700);
 /// Questions that may queue; beyond, those who ask wait.
 const QUEUE_MAX: usize = 1024;
 
@@ -52,6 +54,7 @@ pub enum AskError {
 pub struct Directory {
     questions: mpsc::Sender<Question>,
     connected: watch::Receiver<u64>,
+    up: watch::Receiver<bool>,
 }
 
 impl Directory {
@@ -66,6 +69,7 @@ impl Directory {
         let master = settings.mupdate.clone()?;
         let (questions, queue) = mpsc::channel(QUEUE_MAX);
         let (generation, connected) = watch::channel(0);
+        let (up_sender, up) = watch::channel(false);
         let link = link::Link {
             settings: Arc::clone(settings),
             master,
@@ -73,16 +77,29 @@ impl Directory {
             replica,
             questions: queue,
             generation,
+            up: up_sender,
         };
         tokio::spawn(link.run(stop));
         Some(Self {
             questions,
             connected,
+            up,
         })
+    }
+
+    /// Waits a little for a connection if there is none.
+    async fn is_up(&self) -> Result<(), Unreachable> {
+        let mut up = self.up.clone();
+        let waited = timeout(DOWN_LIMIT, up.wait_for(|up| *up)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Unreachable),
+        }
     }
 
     /// Asks the master, at most a few seconds long.
     pub async fn ask(&self, request: Request) -> Result<Response, Unreachable> {
+        self.is_up().await?;
         let (answer, receiver) = oneshot::channel();
         let question = Question { request, answer };
         let asked = timeout(ASK_LIMIT, async {
@@ -98,6 +115,7 @@ impl Directory {
     /// Queues a request behind those queued before; the answer comes over the receiver, or its
     /// sender is dropped with the connection.
     pub async fn post(&self, request: Request) -> Result<oneshot::Receiver<Response>, Unreachable> {
+        self.is_up().await?;
         let (answer, receiver) = oneshot::channel();
         let question = Question { request, answer };
         let sent = timeout(ASK_LIMIT, self.questions.send(question)).await;

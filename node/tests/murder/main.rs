@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod mupdate;
 mod routing;
 mod single;
 
