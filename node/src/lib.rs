@@ -7,6 +7,7 @@ pub mod clock;
 pub mod directory;
 pub mod frontend;
 pub mod imap;
+pub mod lmtp;
 pub mod mupdate;
 pub mod net;
 pub mod peer;

@@ -1,6 +1,7 @@
 //! The role `frontend`: clients of the whole murder come here and are routed to who has their mail.
 
 pub mod imap;
+pub mod lmtp;
 pub mod router;
 
 use std::fmt;

@@ -343,6 +343,12 @@ impl Client {
         self.command("STARTTLS", Expected::StartTls);
     }
 
+    /// TLS is up: what was said before it is forgotten (RFC 3207 section 4.2), LHLO comes again.
+    pub fn tls_started(&mut self) {
+        self.replies = ReplyReader::default();
+        self.capabilities = Capabilities::default();
+    }
+
     /// AUTH with the exchange's first message, if it has one.
     pub fn auth(&mut self, exchange: &mut ClientExchange) {
         let mechanism = exchange.mechanism().name();
