@@ -1,6 +1,7 @@
 //! The mail node: sessions, partitions and what ties them together.
 
 pub mod accounts;
+pub mod admin;
 pub mod backend;
 pub mod cli;
 pub mod clock;

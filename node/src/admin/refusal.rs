@@ -1,0 +1,105 @@
+//! Refusals: a status of 4xx or 5xx with a word for programs and a sentence for people.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use murder_api::admin::ErrorBody;
+use murder_locations::request::Refusal;
+use murder_store::mail::MailError;
+
+use super::commands::TransferRefusal;
+use crate::mupdate::master::Stopped;
+use crate::server_state::Fenced;
+
+/// Why a call was refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    reason: &'static str,
+    message: String,
+}
+
+impl Refused {
+    fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            reason,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
+    pub(super) fn wrong_method(allowed: &str) -> Self {
+        let message = format!("this path takes {allowed}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "Conflict", message)
+    }
+
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let body = ErrorBody {
+            reason: self.reason.to_owned(),
+            message: self.message,
+        };
+        (self.status, Json(body)).into_response()
+    }
+}
+
+impl From<Fenced> for Refused {
+    fn from(fenced: Fenced) -> Self {
+        Self::new(StatusCode::CONFLICT, "Fenced", fenced.to_string())
+    }
+}
+
+impl From<MailError> for Refused {
+    fn from(error: MailError) -> Self {
+        Self::unavailable(format!("cannot read the store: {error}"))
+    }
+}
+
+impl From<Stopped> for Refused {
+    fn from(error: Stopped) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::NotAllowed(_) => Self::forbidden(message),
+            Refusal::UnknownServer => Self::not_found(message),
+            Refusal::Fenced { .. } => Self::new(StatusCode::CONFLICT, "Fenced", message),
+            Refusal::AwaitingReports(_) => Self::unavailable(message),
+            _ => Self::conflict(message),
+        }
+    }
+}
+
+impl From<TransferRefusal> for Refused {
+    fn from(refusal: TransferRefusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            TransferRefusal::NotFound => Self::not_found(message),
+            TransferRefusal::NotOwner => Self::new(StatusCode::CONFLICT, "NotOwner", message),
+            TransferRefusal::TooLate => Self::new(StatusCode::CONFLICT, "TooLate", message),
+            TransferRefusal::OtherMove(_) => Self::new(StatusCode::CONFLICT, "OtherMove", message),
+            TransferRefusal::Draining => Self::unavailable(message),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `GET /v1/status`: what a node says of itself.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use murder_api::admin::NodeStatus;
+use murder_model::{Fence, Term};
+
+use super::Context;
+use super::refusal::Refused;
+use crate::telemetry::metrics::Protocol;
+
+pub(super) async fn status(
+    State(context): State<Arc<Context>>,
+) -> Result<Json<NodeStatus>, Refused> {
+    node_status(&context).await.map(Json)
+}
+
+async fn node_status(context: &Arc<Context>) -> Result<NodeStatus, Refused> {
+    let (fence, term) = numbers(context).await?;
+    let settings = &context.settings;
+    Ok(NodeStatus {
+        name: settings.name.clone(),
+        server: settings.server.clone(),
+        role: settings.role,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ready: context.health.is_ready(),
+        fence,
+        term,
+        sessions: sessions(context, "imap") + sessions(context, "lmtp"),
+        backend: None,
+    })
+}
+
+/// Highest fence seen; highest term promised or, of a master, its own.
+async fn numbers(context: &Context) -> Result<(Fence, Term), Refused> {
+    if let Some(state) = &context.state {
+        return Ok((state.fence(), state.promised()));
+    }
+    Ok((Fence::new(0), Term::new(0)))
+}
+
+fn sessions(context: &Context, protocol: &'static str) -> u64 {
+    let sessions = context
+        .metrics
+        .sessions
+        .get_or_create_owned(&Protocol { protocol });
+    u64::try_from(sessions.get()).unwrap_or(0)
+}

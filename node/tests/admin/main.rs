@@ -1,0 +1,8 @@
+//! The admin interface over real TLS sockets, request by request.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod harness;
+
+mod callers;
+mod limits;
