@@ -17,4 +17,5 @@ pub mod server_state;
 pub mod stop;
 mod store_cli;
 pub mod telemetry;
+pub mod transfer;
 pub mod volume;

@@ -73,6 +73,15 @@ impl Views {
         }
     }
 
+    /// Forgets the views of these mailboxes, whose rows will change, or have changed, without being
+    /// published: whoever opens one from now on reads the rows again.
+    pub fn forget(&self, mailboxes: &[MailboxId]) {
+        let mut open = self.lock();
+        for mailbox in mailboxes {
+            open.remove(mailbox);
+        }
+    }
+
     fn register(&self, mailbox: MailboxId) -> Arc<View> {
         let mut open = self.lock();
         if let Some(view) = open.get(&mailbox).and_then(Weak::upgrade) {
@@ -227,5 +236,15 @@ mod tests {
         let id = MailboxId::from_bytes([1; 16]);
         drop(views.register(id));
         assert!(views.lock().get(&id).unwrap().upgrade().is_none());
+    }
+
+    #[test]
+    fn a_forgotten_view_is_read_again_by_the_next_session() {
+        let views = Views::default();
+        let id = MailboxId::from_bytes([1; 16]);
+        let old = views.register(id);
+        views.forget(&[id]);
+        let new = views.register(id);
+        assert!(!std::sync::Arc::ptr_eq(&old, &new));
     }
 }
