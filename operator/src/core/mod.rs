@@ -7,10 +7,13 @@ mod drain;
 mod observe;
 mod placement;
 mod plan;
+mod settled;
+mod trace;
 
 pub use drain::{Blocked, DrainReport, DrainState};
 pub use observe::{
     BackendView, ClusterView, FrontendView, MupdateView, PodView, Proof, VolumeView, Wish, World,
 };
-pub use placement::{Placement, PlacementProblem, move_id};
+pub use placement::{Placement, PlacementProblem, is_ours, move_id};
 pub use plan::{Action, Kind, Plan, Reason, Step, plan};
+pub use trace::Trace;

@@ -1,7 +1,7 @@
 //! The world as one pass sees it.
 
 use murder_api::admin::{BackendStatus, ServerStatus, TransferStatus, UnitSummary};
-use murder_model::ServerId;
+use murder_model::{MoveId, ServerId};
 
 /// Everything that one pass decides on.
 #[derive(Clone, Debug, Default)]
@@ -153,10 +153,12 @@ pub struct BackendView {
     pub server_id: Option<ServerId>,
     /// What it says of itself; none if it does not answer.
     pub status: Option<BackendStatus>,
-    /// Its units, while it is emptied.
+    /// Its units, while it is emptied; none if they could not be read, too.
     pub units: Option<Vec<UnitSummary>>,
-    /// Its transfers.
-    pub transfers: Vec<TransferStatus>,
+    /// Its transfers, running or lately ended; none if they could not be read.
+    pub transfers: Option<Vec<TransferStatus>>,
+    /// Transfers that ended before it was last told what to be: their failures count no more.
+    pub forgiven: Vec<MoveId>,
     /// The last proof of emptiness, if one was made. Losing it only costs another proof.
     pub proof: Option<Proof>,
     /// When the last unit left.
@@ -167,6 +169,11 @@ impl BackendView {
     /// Whether it is to be emptied, for whatever reason.
     pub fn is_leaving(&self) -> bool {
         self.deleting || self.scale_in || self.evacuate || self.wish == Wish::Drained
+    }
+
+    /// Whether it goes away for good once it is empty.
+    pub fn is_going(&self) -> bool {
+        self.deleting || self.scale_in
     }
 
     /// Name of its pod.
@@ -190,20 +197,55 @@ pub struct FrontendView {
     pub pods: Vec<PodView>,
 }
 
+/// What the master says of a backend's server.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Record<'a> {
+    /// It lists no living server of this name, and none of this identity.
+    Absent,
+    /// It lists another living server under this name, or this identity under another name.
+    Foreign(&'a ServerStatus),
+    /// It lists the very server: name and identity are equal.
+    Listed(&'a ServerStatus),
+    /// There is no master.
+    NoMaster,
+    /// It does not answer.
+    Silent,
+}
+
 impl World {
+    /// What the master says of a backend's server.
+    pub(super) fn record(&self, backend: &BackendView) -> Record<'_> {
+        let Some(mupdate) = &self.mupdate else {
+            return Record::NoMaster;
+        };
+        let Some(servers) = &mupdate.servers else {
+            return Record::Silent;
+        };
+        let id = backend.status.as_ref().map(|status| status.server_id);
+        let id = id.or(backend.server_id);
+        let named = |row: &&ServerStatus| row.server.as_str() == backend.name;
+        let is_it = |row: &&ServerStatus| Some(row.server_id) == id;
+        if let Some(row) = servers.iter().find(|row| named(row) && is_it(row)) {
+            return Record::Listed(row);
+        }
+        // A retired server of the same name was its predecessor.
+        let other = |row: &&ServerStatus| is_it(row) || (named(row) && !row.retired);
+        let other = servers.iter().find(other);
+        other.map_or(Record::Absent, Record::Foreign)
+    }
+
     /// The master's row of a backend; none if the master does not answer or does not know it.
     pub(super) fn row(&self, backend: &BackendView) -> Option<&ServerStatus> {
-        let id = backend
-            .status
-            .as_ref()
-            .map(|s| s.server_id)
-            .or(backend.server_id)?;
-        self.mupdate
-            .as_ref()?
-            .servers
-            .as_ref()?
-            .iter()
-            .find(|row| row.server.as_str() == backend.name && row.server_id == id)
+        match self.record(backend) {
+            Record::Listed(row) => Some(row),
+            Record::Absent | Record::Foreign(_) | Record::NoMaster | Record::Silent => None,
+        }
+    }
+
+    /// Whether there is a master that does not answer.
+    pub(super) fn is_master_silent(&self) -> bool {
+        let mut mupdate = self.mupdate.iter();
+        mupdate.any(|mupdate| mupdate.servers.is_none())
     }
 
     /// The same world with every list in one order.
@@ -218,9 +260,9 @@ impl World {
             if let Some(units) = &mut backend.units {
                 units.sort_by(|a, b| a.root.as_str().cmp(b.root.as_str()));
             }
-            backend
-                .transfers
-                .sort_by(|a, b| a.move_id.as_bytes().cmp(b.move_id.as_bytes()));
+            if let Some(transfers) = &mut backend.transfers {
+                transfers.sort_by(|a, b| a.move_id.as_bytes().cmp(b.move_id.as_bytes()));
+            }
         }
         world
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use murder_api::admin::{TransferPhase, UnitSummary};
+use murder_api::admin::{BackendStatus, TransferPhase, UnitSummary};
 use murder_model::{MoveId, ServerName};
 
-use super::observe::{BackendView, Wish, World};
+use super::observe::{BackendView, Record, Wish, World};
 
 /// Share of a destination's volume that a drain leaves free.
 const HEADROOM_PERCENT: u64 = 15;
@@ -48,7 +48,7 @@ impl Placement {
             .collect();
         let mut placement = Self { room };
         for backend in &world.backends {
-            for transfer in &backend.transfers {
+            for transfer in backend.transfers.iter().flatten() {
                 if is_running(transfer.phase) {
                     let left = transfer.bytes_total.saturating_sub(transfer.bytes_sent);
                     placement.take(transfer.destination.as_str(), left);
@@ -96,21 +96,26 @@ impl Placement {
     }
 }
 
-/// Whether a backend takes units of others.
+/// Whether a backend takes units of others: both it and the master say so.
 pub(super) fn accepts(world: &World, backend: &BackendView) -> bool {
     let Some(status) = &backend.status else {
         return false;
     };
-    let retired = world
-        .row(backend)
-        .is_some_and(|row| row.retired || row.cordoned);
     backend.wish == Wish::Active
         && !backend.is_leaving()
         && backend.weight > 0
         && backend.pod.as_ref().is_some_and(|pod| pod.ready)
-        && !status.cordoned
-        && !status.deactivated
-        && !retired
+        && is_open(world, backend, status)
+}
+
+/// Whether a server gets new units: its node says so and, if there is a master, that too.
+pub(super) fn is_open(world: &World, backend: &BackendView, status: &BackendStatus) -> bool {
+    let at_master = match world.record(backend) {
+        Record::NoMaster => true,
+        Record::Listed(row) => !row.cordoned && !row.retired,
+        Record::Absent | Record::Foreign(_) | Record::Silent => false,
+    };
+    !status.cordoned && !status.deactivated && at_master
 }
 
 fn room_of(backend: &BackendView) -> u64 {
@@ -134,6 +139,14 @@ pub(super) fn is_running(phase: TransferPhase) -> bool {
     }
 }
 
+/// How the ids of our transfers begin. Those that a node makes itself begin with its count of starts.
+const OURS: [u8; 4] = *b"oper";
+
+/// Whether a transfer was started by an operator.
+pub fn is_ours(move_id: MoveId) -> bool {
+    move_id.as_bytes().starts_with(&OURS)
+}
+
 /// The identity of a transfer: the same for the same try, so that starting it twice is starting it once.
 pub fn move_id(source: &str, unit: &UnitSummary, destination: &str, attempt: usize) -> MoveId {
     move_id_of(
@@ -155,5 +168,7 @@ fn move_id_of(source: &str, root: &str, epoch: u64, destination: &str, attempt: 
             hash = (hash ^ u128::from(byte)).wrapping_mul(PRIME);
         }
     }
-    MoveId::from_bytes(hash.to_be_bytes())
+    let mut bytes = hash.to_be_bytes();
+    bytes[..OURS.len()].copy_from_slice(&OURS);
+    MoveId::from_bytes(bytes)
 }

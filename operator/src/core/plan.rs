@@ -5,8 +5,9 @@ use std::fmt;
 use murder_model::{MoveId, RootName, ServerId, ServerName};
 
 use super::drain::{self, DrainReport, DrainState, POLL_MS};
-use super::observe::{BackendView, FrontendView, MupdateView, PodView, VolumeView, Wish, World};
+use super::observe::{BackendView, FrontendView, MupdateView, PodView, VolumeView, World};
 use super::placement::is_running;
+use super::settled::is_settled;
 
 /// Kind of the object that a step is about.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -91,6 +92,8 @@ pub enum Action {
         /// The server.
         server_id: ServerId,
     },
+    /// Forget that the server was seen empty.
+    DropProof,
     /// Tell the node to serve nothing.
     Deactivate,
     /// Tell the node to serve again.
@@ -128,6 +131,7 @@ impl Action {
             Self::StartTransfer { .. } => "StartTransfer",
             Self::CancelTransfer { .. } => "CancelTransfer",
             Self::RecordProof { .. } => "RecordProof",
+            Self::DropProof => "DropProof",
             Self::Deactivate => "Deactivate",
             Self::Reactivate => "Reactivate",
             Self::Retire { .. } => "Retire",
@@ -243,7 +247,7 @@ pub fn plan(world: &World) -> Plan {
     let running = world
         .backends
         .iter()
-        .flat_map(|backend| &backend.transfers)
+        .flat_map(|backend| backend.transfers.iter().flatten())
         .filter(|transfer| is_running(transfer.phase))
         .count();
     let mut pass = Pass {
@@ -266,13 +270,7 @@ pub fn plan(world: &World) -> Plan {
     let drains: Vec<DrainReport> = world
         .backends
         .iter()
-        .map(|backend| {
-            if backend.is_leaving() {
-                drain::leave(&mut pass, backend, turns.contains(&backend.name))
-            } else {
-                drain::stay(&mut pass, backend)
-            }
-        })
+        .map(|backend| drain::steps(&mut pass, backend, turns.contains(&backend.name)))
         .collect();
     let converged = pass.steps.is_empty() && is_settled(&world, &drains);
     if !converged {
@@ -309,10 +307,10 @@ fn ensure_mupdate(pass: &mut Pass<'_>, mupdate: &MupdateView) {
 
 fn ensure_backend(pass: &mut Pass<'_>, backend: &BackendView) {
     let is_new = backend.volume == VolumeView::Absent;
-    if matches!(backend.volume, VolumeView::Retired { .. }) || (backend.deleting && is_new) {
+    if drain::is_retired(pass.world, backend) || (backend.is_going() && is_new) {
         return;
     }
-    if !backend.finalizer && !backend.deleting {
+    if !backend.finalizer && !backend.is_going() {
         pass.step(backend, Action::AddFinalizer, Reason::Create);
     }
     if is_new {
@@ -367,8 +365,8 @@ fn ensure_frontend(pass: &mut Pass<'_>, frontend: &FrontendView) {
 /// frontends, and only while all others serve.
 fn update_one(pass: &mut Pass<'_>) {
     let world = pass.world;
-    let retired = |backend: &BackendView| matches!(backend.volume, VolumeView::Retired { .. });
-    let backends = world.backends.iter().filter(|backend| !retired(backend));
+    let staying = |backend: &&BackendView| !drain::is_retired(world, backend);
+    let backends = world.backends.iter().filter(staying);
     let mut pods: Vec<(Kind, &str, &PodView, &str)> = backends
         .filter_map(|b| {
             Some((
@@ -399,7 +397,7 @@ fn update_one(pass: &mut Pass<'_>) {
         };
         pods.extend(frontend.pods.iter().map(of));
     }
-    let mut all_serve = pods.iter().all(|(_, _, pod, _)| pod.ready);
+    let mut all_serve = all_serve(world);
     for (kind, object, pod, revision) in pods {
         if pod.revision == revision || (pod.was_ready && !all_serve) {
             continue;
@@ -412,32 +410,22 @@ fn update_one(pass: &mut Pass<'_>) {
     }
 }
 
-fn is_settled(world: &World, drains: &[DrainReport]) -> bool {
-    let serves = |pod: &Option<PodView>, revision: &str| {
-        pod.as_ref()
-            .is_some_and(|pod| pod.ready && pod.revision == revision)
+/// Whether every pod serves that should, none missing.
+fn all_serve(world: &World) -> bool {
+    let ready = |pod: &Option<PodView>| pod.as_ref().is_some_and(|pod| pod.ready);
+    let silenced = |backend: &BackendView| {
+        let status = backend.status.as_ref();
+        status.is_some_and(|status| status.deactivated)
     };
-    let mupdate = world.mupdate.iter().all(|m| serves(&m.pod, &m.revision));
-    let backends = world.backends.iter().all(|b| {
-        // An active backend that serves needs no report: there is nothing to compare.
-        let seen = b.status.is_some() || b.wish == Wish::Active;
-        !b.deleting && !b.scale_in && serves(&b.pod, &b.revision) && seen
-    });
-    let frontends = world.frontends.iter().all(|frontend| {
-        !frontend.deleting
-            && frontend.pods.len() == frontend.replicas
-            && frontend
-                .pods
-                .iter()
-                .all(|pod| pod.ready && pod.revision == frontend.revision)
-    });
-    let drained = drains
-        .iter()
-        .zip(&world.backends)
-        .all(|(drain, backend)| match drain.state {
-            DrainState::Empty => true,
-            DrainState::NotRequested => backend.wish != Wish::Drained,
-            _ => false,
-        });
-    mupdate && backends && frontends && drained
+    let gone = |backend: &BackendView| {
+        let without_volume = backend.is_going() && backend.volume == VolumeView::Absent;
+        drain::is_retired(world, backend) || without_volume
+    };
+    let backend_serves =
+        |backend: &BackendView| ready(&backend.pod) || silenced(backend) || gone(backend);
+    world.mupdate.iter().all(|mupdate| ready(&mupdate.pod))
+        && world.backends.iter().all(backend_serves)
+        && world.frontends.iter().all(|frontend| {
+            frontend.pods.len() >= frontend.replicas && frontend.pods.iter().all(|pod| pod.ready)
+        })
 }

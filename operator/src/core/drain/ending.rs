@@ -1,10 +1,15 @@
 //! The end of a drain: two proofs, deactivation, and for a Backend that goes away its retirement.
+//!
+//! Nothing that cannot be undone comes before the server's identity is retired at the master. Then its pod stops, and
+//! its volume is given out of our hands; it is deleted only if that is the policy, the server was proven empty, and
+//! the grace period after the last unit's departure is over.
 
 use murder_api::admin::BackendStatus;
 
+use super::holdings::{Holdings, by_node};
 use super::report::{DrainReport, DrainState};
 use super::{POLL_MS, PROOF_INTERVAL_MS};
-use crate::core::observe::BackendView;
+use crate::core::observe::{BackendView, Record, VolumeView, World};
 use crate::core::plan::{Action, Pass};
 
 /// Two proofs, deactivation, and for a Backend that goes away its retirement.
@@ -38,30 +43,48 @@ pub(super) fn finish(
         pass.wake_in(POLL_MS);
         return report.is(DrainState::Deactivating);
     }
-    if backend.deleting || backend.scale_in {
-        // Terminal from here on; until now the Backend could be taken back.
-        if pass.world.row(backend).is_some() {
-            pass.backend(
-                backend,
-                Action::Retire {
-                    server_id: status.server_id,
-                },
-            );
-            pass.wake_in(POLL_MS);
-        } else {
-            retire_volume(pass, backend);
+    if backend.is_going() {
+        // A server that the master never heard of has no identity to retire.
+        match pass.world.record(backend) {
+            Record::Listed(_) => {
+                let server_id = status.server_id;
+                pass.backend(backend, Action::Retire { server_id });
+                pass.wake_in(POLL_MS);
+            }
+            _ => retire_volume(pass, backend),
         }
     }
     report.is(DrainState::Empty)
 }
 
+/// Whether the server's identity ended, so that the Backend cannot be taken back.
+pub(in crate::core) fn is_retired(world: &World, backend: &BackendView) -> bool {
+    match backend.volume {
+        VolumeView::Absent => false,
+        VolumeView::Present => world.row(backend).is_some_and(|row| row.retired),
+        VolumeView::Retired { .. } => true,
+    }
+}
+
 pub(super) fn retire_volume(pass: &mut Pass<'_>, backend: &BackendView) {
     let last_flip = backend.last_flip_ms.unwrap_or(pass.world.now_ms);
-    // Mail that was given up is never deleted by us.
-    let delete = backend.delete_volume && !backend.abandon;
+    // Mail that was given up, or that nobody has proven gone, is never deleted by us.
+    let policy = backend.is_going() && backend.delete_volume && !backend.abandon;
+    let delete = policy && is_proven_empty(backend);
     let delete_after_ms = delete.then_some(last_flip + pass.world.cluster.grace_ms);
     pass.backend(backend, Action::RetireVolume { delete_after_ms });
     pass.wake_in(POLL_MS);
+}
+
+/// Whether the server is seen empty now or, if too little is seen of it, was found empty before.
+fn is_proven_empty(backend: &BackendView) -> bool {
+    let id = backend.status.as_ref().map(|status| status.server_id);
+    let id = id.or(backend.server_id);
+    match by_node(backend) {
+        Holdings::Nothing => true,
+        Holdings::Something => false,
+        Holdings::Unknown => backend.proof.map(|proof| proof.server_id) == id && id.is_some(),
+    }
 }
 
 pub(super) fn release(
@@ -70,14 +93,18 @@ pub(super) fn release(
     report: DrainReport,
     delete_after_ms: Option<u64>,
 ) -> DrainReport {
-    pass.wake_in(POLL_MS);
+    // It may have registered after it was found unknown.
+    if let Some(row) = pass.world.row(backend)
+        && !row.retired
+        && row.units == 0
+    {
+        let server_id = row.server_id;
+        pass.backend(backend, Action::Retire { server_id });
+    }
     if let Some(pod) = &backend.pod {
-        pass.backend(
-            backend,
-            Action::StopPod {
-                pod: pod.name.clone(),
-            },
-        );
+        let pod = pod.name.clone();
+        pass.backend(backend, Action::StopPod { pod });
+        pass.wake_in(POLL_MS);
         return report.is(DrainState::StoppingPod);
     }
     match delete_after_ms {

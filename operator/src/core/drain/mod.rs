@@ -2,22 +2,27 @@
 //!
 //! ```text
 //! Queued → Cordoning → Planning → Transferring ⇄ Blocked → Verifying → Deactivating → Empty
-//! Empty (deleted or scaled in) → StoppingPod → ReleasingVolume → gone
+//! Empty (deleted or scaled in) → retired at the master → StoppingPod → ReleasingVolume → gone
 //! any before retirement, taken back → Aborting or Reactivating → NotRequested
 //! ```
+//!
+//! Retirement is the point of no return: from then on a Backend goes, whatever it is told.
 
 mod ending;
+mod holdings;
 mod report;
 mod transfers;
 
-use murder_api::admin::{BackendStatus, TransferPhase};
+use murder_api::admin::{BackendStatus, ServerStatus, TransferPhase};
 
+pub(super) use self::ending::is_retired;
 use self::ending::{finish, release, retire_volume};
+use self::holdings::{Holdings, holdings};
 use self::report::figures;
 pub use self::report::{Blocked, DrainReport, DrainState};
 use self::transfers::transfer;
-use super::observe::{BackendView, VolumeView, Wish, World};
-use super::placement::{accepts, is_running};
+use super::observe::{BackendView, Record, VolumeView, Wish, World};
+use super::placement::{accepts, is_ours, is_running};
 use super::plan::{Action, Pass, Reason};
 
 /// How far apart the two proofs of emptiness are.
@@ -26,19 +31,25 @@ const PROOF_INTERVAL_MS: u64 = 1000;
 /// How soon a pass follows while something is under way.
 pub(super) const POLL_MS: u64 = 500;
 
+/// Steps of one Backend. `turn` says whether it may be emptied now.
+pub(super) fn steps(pass: &mut Pass<'_>, backend: &BackendView, turn: bool) -> DrainReport {
+    if backend.is_leaving() || is_retired(pass.world, backend) {
+        leave(pass, backend, turn)
+    } else {
+        stay(pass, backend)
+    }
+}
+
 /// Which leaving Backends may be worked on: those already cordoned first, then by name.
 pub(super) fn turns(world: &World) -> Vec<String> {
     let mut waiting: Vec<(bool, &str)> = world
         .backends
         .iter()
-        .filter(|backend| {
-            backend.is_leaving() && !backend.abandon && holds_something(world, backend)
-        })
+        .filter(|backend| backend.is_leaving() && !backend.abandon)
+        .filter(|backend| holdings(world, backend) != Holdings::Nothing)
         .map(|backend| {
-            let begun = backend
-                .status
-                .as_ref()
-                .is_some_and(|status| status.cordoned);
+            let status = backend.status.as_ref();
+            let begun = status.is_some_and(|status| status.cordoned);
             (!begun, backend.name.as_str())
         })
         .collect();
@@ -51,28 +62,21 @@ pub(super) fn turns(world: &World) -> Vec<String> {
 }
 
 /// Steps of a Backend that is to be emptied.
-pub(super) fn leave(pass: &mut Pass<'_>, backend: &BackendView, turn: bool) -> DrainReport {
+fn leave(pass: &mut Pass<'_>, backend: &BackendView, turn: bool) -> DrainReport {
     let world = pass.world;
     let report = figures(backend);
-    let row_retired = world.row(backend).is_some_and(|row| row.retired);
-    if backend.deleting || backend.scale_in {
-        if let VolumeView::Retired { delete_after_ms } = backend.volume {
-            return release(pass, backend, report, delete_after_ms);
-        }
-        if backend.volume == VolumeView::Absent && backend.pod.is_none() {
-            pass.backend(backend, Action::RemoveFinalizer);
-            return report.is(DrainState::ReleasingVolume);
-        }
-        if row_retired || backend.abandon {
-            retire_volume(pass, backend);
-            return report.is(DrainState::StoppingPod);
-        }
+    if let VolumeView::Retired { delete_after_ms } = backend.volume {
+        return release(pass, backend, report, delete_after_ms);
     }
-    if world
-        .mupdate
-        .as_ref()
-        .is_some_and(|mupdate| mupdate.servers.is_none())
-    {
+    if is_retired(world, backend) || (backend.is_going() && backend.abandon) {
+        retire_volume(pass, backend);
+        return report.is(DrainState::StoppingPod);
+    }
+    if backend.is_going() && backend.volume == VolumeView::Absent && backend.pod.is_none() {
+        pass.backend(backend, Action::RemoveFinalizer);
+        return report.is(DrainState::ReleasingVolume);
+    }
+    if world.is_master_silent() {
         let message = "the mupdate master does not answer".to_owned();
         return report.blocked(Blocked::MupdateUnavailable, message);
     }
@@ -80,13 +84,21 @@ pub(super) fn leave(pass: &mut Pass<'_>, backend: &BackendView, turn: bool) -> D
         let message = format!("{} does not answer", backend.pod_name());
         return report.blocked(Blocked::SourceDown, message);
     };
-    if !holds_something(world, backend) && is_cordoned(world, backend, status) {
+    if let Record::Foreign(row) = world.record(backend) {
+        let message = foreign(backend, status, row);
+        return report.blocked(Blocked::IdentityMismatch, message);
+    }
+    let holds = holdings(world, backend);
+    if holds == Holdings::Something && backend.proof.is_some() {
+        pass.backend(backend, Action::DropProof);
+    }
+    if holds == Holdings::Nothing && is_cordoned(world, backend, status) {
         return finish(pass, backend, status, report);
     }
-    if !turn && holds_something(world, backend) {
+    if holds != Holdings::Nothing && !turn {
         return report.is(DrainState::Queued);
     }
-    if holds_something(world, backend)
+    if holds == Holdings::Something
         && let Some(message) = too_few(world, backend)
     {
         return report.blocked(Blocked::NoDestination, message);
@@ -99,20 +111,29 @@ pub(super) fn leave(pass: &mut Pass<'_>, backend: &BackendView, turn: bool) -> D
 }
 
 /// Steps of a Backend that is to serve: whatever a drain did is taken back.
-pub(super) fn stay(pass: &mut Pass<'_>, backend: &BackendView) -> DrainReport {
-    let report = DrainReport {
+fn stay(pass: &mut Pass<'_>, backend: &BackendView) -> DrainReport {
+    let mut report = DrainReport {
         backend: backend.name.clone(),
         ..DrainReport::default()
     };
     let Some(status) = &backend.status else {
         return report;
     };
-    let ours: Vec<_> = backend
-        .transfers
-        .iter()
-        .filter(|transfer| is_running(transfer.phase) && status.cordoned)
-        .collect();
-    for transfer in &ours {
+    if backend.proof.is_some() {
+        pass.step(backend, Action::DropProof, Reason::TakenBack);
+    }
+    let begun = status.deactivated || (status.cordoned && backend.wish == Wish::Active);
+    if begun && backend.transfers.is_none() {
+        pass.wake_in(POLL_MS);
+        report.message = format!("the transfers of {} could not be read", backend.name);
+        return report.is(DrainState::Aborting);
+    }
+    // An administrator's own transfers (XFER) are nobody else's to withdraw.
+    let transfers = backend.transfers.iter().flatten();
+    let ours = transfers.filter(|t| is_running(t.phase) && is_ours(t.move_id));
+    let mut withdrawing = false;
+    for transfer in ours {
+        withdrawing = true;
         // What is released can only go forward.
         if transfer.phase != TransferPhase::Released {
             let move_id = transfer.move_id;
@@ -123,7 +144,7 @@ pub(super) fn stay(pass: &mut Pass<'_>, backend: &BackendView) -> DrainReport {
             );
         }
     }
-    if !ours.is_empty() {
+    if withdrawing {
         pass.wake_in(POLL_MS);
         return figures(backend).is(DrainState::Aborting);
     }
@@ -131,16 +152,22 @@ pub(super) fn stay(pass: &mut Pass<'_>, backend: &BackendView) -> DrainReport {
         pass.step(backend, Action::Reactivate, Reason::TakenBack);
         return report.is(DrainState::Reactivating);
     }
-    if pass
-        .world
-        .mupdate
-        .as_ref()
-        .is_some_and(|mupdate| mupdate.servers.is_none())
-    {
-        return report;
+    match pass.world.record(backend) {
+        Record::Silent => {}
+        Record::Foreign(row) => report.message = foreign(backend, status, row),
+        Record::Absent | Record::Listed(_) | Record::NoMaster => {
+            cordon(pass, backend, status, backend.wish == Wish::Cordoned);
+        }
     }
-    cordon(pass, backend, status, backend.wish == Wish::Cordoned);
     report
+}
+
+fn foreign(backend: &BackendView, status: &BackendStatus, row: &ServerStatus) -> String {
+    let (name, id) = (&backend.name, status.server_id);
+    let (listed, listed_id) = (row.server.as_str(), row.server_id);
+    format!(
+        "the volume of {name} is that of server {id}, but the mupdate master lists {listed} as {listed_id}"
+    )
 }
 
 /// Brings the cordon at the master and at the node to `wanted`; says whether something was to be done.
@@ -175,24 +202,6 @@ fn cordon(
 
 fn is_cordoned(world: &World, backend: &BackendView, status: &BackendStatus) -> bool {
     status.cordoned && world.row(backend).is_none_or(|row| row.cordoned)
-}
-
-/// Whether anything says that the backend is not empty. Silence is no proof, so an unseen node holds something.
-fn holds_something(world: &World, backend: &BackendView) -> bool {
-    let Some(status) = &backend.status else {
-        return backend.volume == VolumeView::Present;
-    };
-    let here =
-        status.units + status.units_in_doubt + status.units_staged + status.outbox + status.held;
-    let running = backend
-        .transfers
-        .iter()
-        .any(|transfer| is_running(transfer.phase));
-    here > 0
-        || running
-        || world
-            .row(backend)
-            .is_some_and(|row| row.units > 0 || row.names > 0)
 }
 
 /// Whether too few backends would be left.

@@ -10,6 +10,8 @@ use crate::core::placement::is_running;
 pub enum Blocked {
     /// Some units were given up for now.
     FailedMailboxes,
+    /// The master knows another server under this name.
+    IdentityMismatch,
     /// The others have too little room.
     InsufficientCapacity,
     /// The master does not answer.
@@ -62,6 +64,7 @@ impl DrainState {
             Self::Planning => "Planning",
             Self::Transferring => "Transferring",
             Self::Blocked(Blocked::FailedMailboxes) => "FailedMailboxes",
+            Self::Blocked(Blocked::IdentityMismatch) => "IdentityMismatch",
             Self::Blocked(Blocked::InsufficientCapacity) => "InsufficientCapacity",
             Self::Blocked(Blocked::MupdateUnavailable) => "MupdateUnavailable",
             Self::Blocked(Blocked::NoDestination) => "NoDestination",
@@ -84,7 +87,7 @@ pub struct DrainReport {
     pub backend: String,
     /// Where it is.
     pub state: DrainState,
-    /// What holds it up, or empty.
+    /// What holds it up or is waited for, or empty.
     pub message: String,
     /// Units moved.
     pub moved: u64,
@@ -121,7 +124,7 @@ pub(super) fn figures(backend: &BackendView) -> DrainReport {
         backend: backend.name.clone(),
         ..DrainReport::default()
     };
-    for transfer in &backend.transfers {
+    for transfer in backend.transfers.iter().flatten() {
         if transfer.phase == TransferPhase::Done {
             report.moved += 1;
             report.mailboxes_moved += transfer.mailboxes;

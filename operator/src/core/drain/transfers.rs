@@ -1,11 +1,13 @@
 //! Which units are moved next, where to, and which were given up.
 
 use murder_api::admin::{TransferPhase, TransferStatus, UnitSummary};
+use murder_model::MoveId;
 
 use super::POLL_MS;
+use super::holdings::{Part, awaited};
 use super::report::{Blocked, DrainReport, DrainState};
 use crate::core::observe::BackendView;
-use crate::core::placement::{Placement, PlacementProblem, is_running, move_id};
+use crate::core::placement::{Placement, PlacementProblem, is_ours, is_running, move_id};
 use crate::core::plan::{Action, Pass};
 
 pub(super) fn transfer(
@@ -15,20 +17,29 @@ pub(super) fn transfer(
 ) -> DrainReport {
     let world = pass.world;
     pass.wake_in(POLL_MS);
-    let Some(units) = &backend.units else {
+    let (Some(units), Some(transfers)) = (&backend.units, &backend.transfers) else {
+        let what = if backend.units.is_none() {
+            "units"
+        } else {
+            "transfers"
+        };
+        report.message = format!("the {what} of {} could not be read", backend.name);
         return report.is(DrainState::Planning);
     };
     let is_moving = |unit: &UnitSummary| {
-        let mut transfers = backend.transfers.iter();
-        transfers.any(|transfer| transfer.root == unit.root && is_running(transfer.phase))
+        let mut running = transfers.iter().filter(|t| is_running(t.phase));
+        running.any(|transfer| transfer.root == unit.root)
     };
     let mut open: Vec<&UnitSummary> = units
         .iter()
-        .filter(|unit| unit.state == "Owner" && !is_moving(unit))
+        .filter(|unit| Part::of(unit) == Part::Owned && !is_moving(unit))
         .collect();
     let parked = |unit: &UnitSummary| failures(backend, unit).len() >= world.cluster.attempts_max;
-    let given_up: Vec<&UnitSummary> = open.iter().copied().filter(|unit| parked(unit)).collect();
-    report.failed = given_up.iter().map(|unit| failure(backend, unit)).collect();
+    report.failed = open
+        .iter()
+        .filter(|unit| parked(unit))
+        .filter_map(|unit| failure(backend, unit))
+        .collect();
     open.retain(|unit| !parked(unit));
     // Largest first: no giant is left over when the room is gone.
     open.sort_by(|a, b| {
@@ -56,11 +67,14 @@ pub(super) fn transfer(
         }
         let failed = failures(backend, unit);
         let avoid: Vec<&str> = failed.iter().map(|t| t.destination.as_str()).collect();
+        if let Some((root, tries, error)) = failure(backend, unit) {
+            report.message = format!("{root}: {error}; try {} follows", tries + 1);
+        }
         let Some(destination) = placement.choose(unit, &avoid) else {
             misfits += 1;
             continue;
         };
-        let move_id = move_id(&backend.name, unit, destination.as_str(), failed.len());
+        let move_id = new_move_id(backend, unit, destination.as_str(), transfers);
         let root = unit.root.clone();
         pass.backend(
             backend,
@@ -78,12 +92,32 @@ pub(super) fn transfer(
             let message = format!("{misfits} users fit on no single backend");
             return report.blocked(Blocked::InsufficientCapacity, message);
         }
-        if !report.failed.is_empty() {
-            let message = format!("{} users could not be moved", report.failed.len());
+        if let Some((root, _, error)) = report.failed.first() {
+            let count = report.failed.len();
+            let message = format!("{count} users could not be moved, among them {root}: {error}");
             return report.blocked(Blocked::FailedMailboxes, message);
         }
+        report.message = awaited(world, backend);
     }
     report.is(DrainState::Transferring)
+}
+
+/// An identity that no transfer has that the source remembers: asking again for an ended one starts nothing.
+fn new_move_id(
+    backend: &BackendView,
+    unit: &UnitSummary,
+    destination: &str,
+    known: &[TransferStatus],
+) -> MoveId {
+    let ended = known.iter().filter(|transfer| transfer.root == unit.root);
+    let mut attempt = ended.count();
+    loop {
+        let id = move_id(&backend.name, unit, destination, attempt);
+        if !known.iter().any(|transfer| transfer.move_id == id) {
+            return id;
+        }
+        attempt += 1;
+    }
 }
 
 fn no_room(report: DrainReport, problem: PlacementProblem) -> DrainReport {
@@ -99,20 +133,23 @@ fn no_room(report: DrainReport, problem: PlacementProblem) -> DrainReport {
     }
 }
 
+/// Our transfers of a unit that ended and left it here, since the Backend was last told what to be.
 fn failures<'a>(backend: &'a BackendView, unit: &UnitSummary) -> Vec<&'a TransferStatus> {
-    let ended = backend.transfers.iter();
-    ended
-        .filter(|t| t.root == unit.root && matches!(t.phase, TransferPhase::Failed))
+    let transfers = backend.transfers.iter().flatten();
+    let ended = |phase| matches!(phase, TransferPhase::Cancelled | TransferPhase::Failed);
+    transfers
+        .filter(|transfer| transfer.root == unit.root && ended(transfer.phase))
+        .filter(|transfer| is_ours(transfer.move_id))
+        .filter(|transfer| !backend.forgiven.contains(&transfer.move_id))
         .collect()
 }
 
-fn failure(backend: &BackendView, unit: &UnitSummary) -> (String, u32, String) {
+/// Root, tries and last error of a unit that failed.
+fn failure(backend: &BackendView, unit: &UnitSummary) -> Option<(String, u32, String)> {
     let failed = failures(backend, unit);
+    let last = failed.last()?;
     let attempts = failed.iter().map(|transfer| transfer.attempts).sum();
-    let error = failed.last().and_then(|transfer| transfer.error.clone());
-    (
-        unit.root.as_str().to_owned(),
-        attempts,
-        error.unwrap_or_default(),
-    )
+    let withdrawn = || "the transfer was withdrawn".to_owned();
+    let error = last.error.clone().unwrap_or_else(withdrawn);
+    Some((unit.root.as_str().to_owned(), attempts, error))
 }

@@ -1,0 +1,17 @@
+//! Plans against a simulated platform in virtual time: what is done, in which order, and why.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod drains;
+mod emptiness;
+mod failures;
+mod order;
+mod retirement;
+mod settling;
+mod sim;
+mod taking_back;
+mod traces;
