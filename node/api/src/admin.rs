@@ -14,6 +14,18 @@
 //! | POST /v1/servers/NAME/retire | [`Retire`] | [`ServerStatus`] | mupdate |
 //!
 //! A refused call has a status of 4xx or 5xx and an [`ErrorBody`].
+//!
+//! What a drain rests on:
+//!
+//! - `POST /v1/deactivate` cordons the node, too. `POST /v1/cordon` with `cordoned: false` undoes both: the node serves
+//!   and takes new units again. With `cordoned: true` it leaves `deactivated` as it is.
+//! - A deactivated or retired node still answers here.
+//! - `GET /v1/units` lists the units of every state, not only those served.
+//! - `GET /v1/transfers` lists transfers that failed or were withdrawn for as long as their unit is served here, so that
+//!   a drain sees why a unit stays, and those that are done while they are among the last thousand.
+//! - Transfers started here keep their caller's `moveId` in the list; an administrator's (XFER) have one of the node's.
+//! - A server is meant by its name and its `serverId`: the master lists retired ones as well, and a living one may have
+//!   the name of a retired one.
 
 use murder_model::{
     Epoch, Fence, Incarnation, MoveId, PartitionName, RootName, ServerId, ServerName, Term, UnitId,
@@ -78,9 +90,9 @@ pub struct BackendStatus {
     pub incarnation: Incarnation,
     /// Whether new units are refused.
     pub cordoned: bool,
-    /// Whether it serves nothing any more.
+    /// Whether it serves nothing any more; only a cordoned one is.
     pub deactivated: bool,
-    /// Units served here.
+    /// Units served here: those whose state is `Owner`.
     pub units: u64,
     /// Units released whose outcome is not known.
     pub units_in_doubt: u64,
@@ -138,7 +150,8 @@ pub struct UnitSummary {
     pub root: RootName,
     /// Its partition.
     pub partition: PartitionName,
-    /// This server's part: `Owner`, `Released`, `Staging`, `Prepared`, `Moved`, `Creating`.
+    /// This server's part: `Creating` (asked for, not granted yet), `Owner`, `Released` (in doubt), `Staging` or
+    /// `Prepared` (arriving), `Moved` or `Gone` (a copy for the grace period, or the memory of one).
     pub state: String,
     /// Highest epoch known.
     pub epoch: Epoch,
