@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 
 /// Largest answer read, in bytes.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
-/// Most pages of units read in one listing.
+/// Most pages of units in one listing; more is no list but a loop.
 const UNIT_PAGES_MAX: usize = 1000;
 
 /// Why a call failed.
@@ -55,6 +55,9 @@ pub enum CallError {
         /// A sentence.
         message: String,
     },
+    /// A list has more pages than any backend has units.
+    #[error("the list of units does not end")]
+    Endless,
     /// The answer is not what the interface promises.
     #[error("answer not understood: {0}")]
     Answer(serde_json::Error),
@@ -127,10 +130,13 @@ impl NodeClient {
         for _ in 0..UNIT_PAGES_MAX {
             let page: UnitPage = self.read(node, &path).await?;
             units.extend(page.units);
-            let Some(next) = page.next else { break };
+            let Some(next) = page.next else {
+                return Ok(units);
+            };
             path = format!("/v1/units?after={}", escape(next.as_str()));
         }
-        Ok(units)
+        // Part of a list would look like a whole one.
+        Err(CallError::Endless)
     }
 
     /// Transfers of a source, running or lately ended.

@@ -1,30 +1,22 @@
 //! `murder-operator local …`: commands for the supervisor of a murder on this machine.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::progress::Progress;
+use super::calls::{ask, default_folder, look, node_binary, start_supervisor};
+use super::waiting::{Goal, wait};
 use super::{BAD_INPUT, output};
 use crate::platform::local::manifest::Manifests;
-use crate::platform::local::protocol::{
-    Answer, BackendLine, Change, LINE_BYTES_MAX, Request, Status,
-};
+use crate::platform::local::protocol::{Answer, Change, Request};
 use crate::platform::local::state::Folder;
 use crate::platform::local::supervisor::Supervisor;
 
-/// How often a waiting command looks.
-const LOOK: Duration = Duration::from_millis(200);
-/// How long a drain may stay blocked before a waiting command gives up.
-const BLOCKED_MAX: Duration = Duration::from_secs(10);
-/// How long a new supervisor may take to listen.
-const START_MAX: Duration = Duration::from_secs(20);
+/// How often a supervisor that ends is looked for.
+const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LocalCommand {
@@ -40,6 +32,9 @@ pub(super) enum LocalCommand {
     #[command(after_help = "Example:\n  murder-operator local cordon be-a")]
     Cordon(NameArguments),
     /// Move all users of a Backend to the others, and wait
+    ///
+    /// Exits with 0 once it is empty, with 1 if something must be solved first. Ctrl-C ends the waiting, not the
+    /// drain; `uncordon` takes it back.
     #[command(after_help = "Example:\n  murder-operator local drain be-a --timeout 600")]
     Drain(NameArguments),
     /// Let a Backend serve and get users again; takes a drain back, too
@@ -53,6 +48,9 @@ pub(super) enum LocalCommand {
         after_help = "Examples:\n  murder-operator local status\n  murder-operator local status -o json"
     )]
     Status(StatusArguments),
+    /// Show what was done since the supervisor started, oldest first
+    #[command(after_help = "Example:\n  murder-operator local trace")]
+    Trace(TraceArguments),
     /// Stop all nodes; the data stays
     #[command(
         after_help = "Examples:\n  murder-operator local down\n  murder-operator local down --purge"
@@ -86,9 +84,15 @@ pub(super) struct UpArguments {
     /// Make accounts user0001 to userN, all with one password
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     users: Option<u32>,
-    /// Allow plaintext IMAP, LMTP and MUPDATE, for tests and tools
-    #[arg(long)]
-    insecure_loopback: bool,
+    /// Allow plaintext IMAP, LMTP and MUPDATE, for tests and tools; stays so until =false is given
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    insecure_loopback: Option<bool>,
     /// The node program [default: murder-node beside this program]
     #[arg(long, value_name = "FILE", env = "MURDER_NODE")]
     node_binary: Option<PathBuf>,
@@ -103,9 +107,15 @@ pub(super) struct NameArguments {
     state: StateArguments,
     /// Name of a Backend
     name: String,
-    /// Seconds to wait
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
-    timeout: u64,
+    /// Seconds to wait [default: 3600 for drain and delete, else 60]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TraceArguments {
+    #[command(flatten)]
+    state: StateArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -152,6 +162,7 @@ pub(super) fn run(command: LocalCommand) -> anyhow::Result<ExitCode> {
         LocalCommand::Uncordon(arguments) => change(&arguments, Change::Activate),
         LocalCommand::Delete(arguments) => change(&arguments, Change::Delete),
         LocalCommand::Status(arguments) => status(&arguments),
+        LocalCommand::Trace(arguments) => trace(&arguments),
         LocalCommand::Down(arguments) => down(&arguments),
         LocalCommand::Supervise(arguments) => supervise(arguments),
     }
@@ -163,20 +174,6 @@ fn folder(arguments: &StateArguments) -> anyhow::Result<Folder> {
         None => default_folder()?,
     };
     Ok(Folder::new(std::path::absolute(path)?))
-}
-
-fn default_folder() -> anyhow::Result<PathBuf> {
-    use std::os::unix::fs::MetadataExt as _;
-    // The owner of our own entry in /proc is the effective user.
-    if std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
-        return Ok("/var/lib/murder-local".into());
-    }
-    if let Some(base) = std::env::var_os("XDG_STATE_HOME").filter(|base| !base.is_empty()) {
-        return Ok(Path::new(&base).join("murder-local"));
-    }
-    let home =
-        std::env::var_os("HOME").context("neither XDG_STATE_HOME nor HOME is set; give --state")?;
-    Ok(Path::new(&home).join(".local/state/murder-local"))
 }
 
 fn up(arguments: UpArguments) -> anyhow::Result<ExitCode> {
@@ -208,11 +205,11 @@ fn up(arguments: UpArguments) -> anyhow::Result<ExitCode> {
             output::error(&format!("error: {message}"));
             return Ok(ExitCode::from(BAD_INPUT));
         }
-        Answer::Status(_) => anyhow::bail!("the supervisor answered something else"),
+        other => anyhow::bail!("the supervisor answered {other:?}"),
     };
     let limit = Duration::from_secs(arguments.timeout);
     if arguments.detach {
-        return wait(&folder, generation, limit, None, |status| status.converged);
+        return wait(&folder, generation, limit, &Goal::All);
     }
     follow(&folder, generation, limit)
 }
@@ -225,7 +222,7 @@ fn follow(folder: &Folder, generation: u64, limit: Duration) -> anyhow::Result<E
     let (stop, stopped) = std::sync::mpsc::channel();
     let watched = folder.clone();
     std::thread::spawn(move || {
-        let outcome = wait(&watched, generation, limit, None, |status| status.converged);
+        let outcome = wait(&watched, generation, limit, &Goal::All);
         let ready = matches!(outcome, Ok(code) if code == ExitCode::SUCCESS);
         if ready && stopped.try_recv().is_err() {
             output::error("ready; Ctrl-C stops the nodes and keeps the data");
@@ -236,162 +233,23 @@ fn follow(folder: &Folder, generation: u64, limit: Duration) -> anyhow::Result<E
     stop_all(folder, false, Duration::from_secs(60))
 }
 
-fn node_binary(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
-    let path = match given {
-        Some(path) => std::path::absolute(path)?,
-        None => std::env::current_exe()?.with_file_name("murder-node"),
-    };
-    Ok(path.is_file().then_some(path))
-}
-
-fn start_supervisor(folder: &Folder, binary: &Path) -> anyhow::Result<()> {
-    if UnixStream::connect(folder.socket()).is_ok() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(folder.path())
-        .with_context(|| format!("make {}", folder.path().display()))?;
-    let log = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(folder.supervisor_log())?;
-    let mut child = std::process::Command::new(std::env::current_exe()?)
-        .args(["local", "supervise", "--state"])
-        .arg(folder.path())
-        .arg("--node-binary")
-        .arg(binary)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0)
-        .spawn()
-        .context("start the supervisor")?;
-    let started = Instant::now();
-    while started.elapsed() < START_MAX {
-        if UnixStream::connect(folder.socket()).is_ok() {
-            return Ok(());
-        }
-        if child.try_wait()?.is_some() {
-            break;
-        }
-        std::thread::sleep(LOOK / 10);
-    }
-    anyhow::bail!(
-        "the supervisor did not start; see {}",
-        folder.supervisor_log().display()
-    )
-}
-
-fn ask(folder: &Folder, request: &Request) -> anyhow::Result<Answer> {
-    let mut stream = UnixStream::connect(folder.socket())
-        .with_context(|| format!("no supervisor runs on {}", folder.path().display()))?;
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(LINE_BYTES_MAX)).read_line(&mut answer)?;
-    serde_json::from_str(&answer).context("the supervisor's answer is not understood")
-}
-
-fn look(folder: &Folder) -> anyhow::Result<Status> {
-    match ask(folder, &Request::Status)? {
-        Answer::Status(status) => Ok(*status),
-        other => anyhow::bail!("the supervisor answered {other:?}"),
-    }
-}
-
-/// Waits until `done`; shows the drain of a Backend or, without one, of all that leave.
-fn wait(
-    folder: &Folder,
-    generation: u64,
-    limit: Duration,
-    name: Option<&str>,
-    done: impl Fn(&Status) -> bool,
-) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
-    let mut blocked_since = None;
-    let mut bars: std::collections::BTreeMap<String, Progress> = std::collections::BTreeMap::new();
-    let outcome = loop {
-        let status = look(folder)?;
-        let current = status.generation >= generation;
-        let watched = |backend: &&BackendLine| {
-            let leaves = backend.drain != "NotRequested" && !backend.drain.is_empty();
-            name.map_or(leaves, |name| name == backend.name)
-        };
-        for backend in status.backends.iter().filter(watched).filter(|_| current) {
-            let bar = bars
-                .entry(backend.name.clone())
-                .or_insert_with(Progress::new);
-            bar.show(backend);
-        }
-        if current && done(&status) {
-            break None;
-        }
-        let blocked = status
-            .backends
-            .iter()
-            .filter(watched)
-            .find(|b| b.blocked && current);
-        match blocked {
-            None => blocked_since = None,
-            Some(backend) => {
-                let since = *blocked_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > BLOCKED_MAX {
-                    break Some(format!(
-                        "{}: {}: {}",
-                        backend.name, backend.drain, backend.message
-                    ));
-                }
-            }
-        }
-        if started.elapsed() > limit {
-            let problems = status.problems.join("\n");
-            let table = output::status(&status, false);
-            break Some(format!(
-                "not done in {} s\n{table}{problems}",
-                limit.as_secs()
-            ));
-        }
-        std::thread::sleep(LOOK);
-    };
-    for bar in bars.into_values() {
-        bar.finish();
-    }
-    Ok(match outcome {
-        None => ExitCode::SUCCESS,
-        Some(message) => {
-            output::error(&format!("error: {message}"));
-            ExitCode::FAILURE
-        }
-    })
-}
-
 fn change(arguments: &NameArguments, change: Change) -> anyhow::Result<ExitCode> {
     let folder = folder(&arguments.state)?;
     let name = arguments.name.clone();
-    let generation = match ask(
-        &folder,
-        &Request::Patch {
-            name: name.clone(),
-            change,
-        },
-    )? {
+    let goal = Goal::Of(name.clone(), change);
+    let generation = match ask(&folder, &Request::Patch { name, change })? {
         Answer::Accepted { generation } => generation,
         Answer::Refused { message } => {
             output::error(&format!("error: {message}"));
             return Ok(ExitCode::from(BAD_INPUT));
         }
-        Answer::Status(_) => anyhow::bail!("the supervisor answered something else"),
+        other => anyhow::bail!("the supervisor answered {other:?}"),
     };
-    let limit = Duration::from_secs(arguments.timeout);
-    wait(&folder, generation, limit, Some(&name), |status| {
-        let backend = status.backends.iter().find(|backend| backend.name == name);
-        match change {
-            Change::Delete => backend.is_none(),
-            Change::Drain => backend.is_some_and(|backend| backend.drain == "Empty"),
-            Change::Cordon => backend.is_some_and(|b| b.cordoned && b.drain == "NotRequested"),
-            Change::Activate => backend.is_some_and(|b| !b.cordoned && b.drain == "NotRequested"),
-        }
-    })
+    let limit = arguments.timeout.unwrap_or(match change {
+        Change::Activate | Change::Cordon => 60,
+        Change::Delete | Change::Drain => 3600,
+    });
+    wait(&folder, generation, Duration::from_secs(limit), &goal)
 }
 
 fn status(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
@@ -404,6 +262,17 @@ fn status(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
     };
     output::text(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn trace(arguments: &TraceArguments) -> anyhow::Result<ExitCode> {
+    match ask(&folder(&arguments.state)?, &Request::Trace)? {
+        Answer::Trace(lines) => {
+            let lines: Vec<String> = lines.into_iter().map(|line| line + "\n").collect();
+            output::text(&lines.concat())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        other => anyhow::bail!("the supervisor answered {other:?}"),
+    }
 }
 
 fn down(arguments: &DownArguments) -> anyhow::Result<ExitCode> {
@@ -426,11 +295,11 @@ fn stop_all(folder: &Folder, purge: bool, limit: Duration) -> anyhow::Result<Exi
     let started = Instant::now();
     match ask(folder, &Request::Down { purge })? {
         Answer::Refused { message } => anyhow::bail!("{message}"),
-        Answer::Accepted { .. } | Answer::Status(_) => {}
+        Answer::Accepted { .. } | Answer::Status(_) | Answer::Trace(_) => {}
     }
     while UnixStream::connect(folder.socket()).is_ok() {
         anyhow::ensure!(started.elapsed() < limit, "the supervisor did not end");
-        std::thread::sleep(LOOK / 10);
+        std::thread::sleep(LOOK);
     }
     Ok(ExitCode::SUCCESS)
 }

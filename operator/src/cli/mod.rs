@@ -1,8 +1,10 @@
 //! The command line of `murder-operator`. Exit codes: 0 done, 1 failed or blocked, 2 bad input.
 
+mod calls;
 mod local;
 mod output;
 mod progress;
+mod waiting;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

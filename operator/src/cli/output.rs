@@ -89,7 +89,7 @@ pub(super) fn status(status: &Status, wide: bool) -> String {
     for backend in status
         .backends
         .iter()
-        .filter(|backend| backend.blocked && !wide)
+        .filter(|backend| !backend.message.is_empty() && !wide)
     {
         text.push_str(&format!(
             "\n{}: {}: {}\n",
@@ -132,4 +132,13 @@ pub(super) fn bytes(count: u64) -> String {
         (value, unit) = (value / 1024, unit + 1);
     }
     format!("{value} {}", UNITS[unit])
+}
+
+/// A time for people.
+pub(super) fn seconds(count: u64) -> String {
+    match count {
+        0..=119 => format!("{count} s"),
+        120..=7199 => format!("{} min", count / 60),
+        _ => format!("{} h", count / 3600),
+    }
 }

@@ -14,6 +14,6 @@ pub use drain::{Blocked, DrainReport, DrainState};
 pub use observe::{
     BackendView, ClusterView, FrontendView, MupdateView, PodView, Proof, VolumeView, Wish, World,
 };
-pub use placement::{Placement, PlacementProblem, is_ours, move_id};
+pub use placement::{Placement, PlacementProblem, is_ours, is_running, move_id};
 pub use plan::{Action, Kind, Plan, Reason, Step, plan};
 pub use trace::Trace;

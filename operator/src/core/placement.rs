@@ -58,6 +58,11 @@ impl Placement {
         placement
     }
 
+    /// Names of the destinations, in order.
+    pub fn destinations(&self) -> impl Iterator<Item = &str> {
+        self.room.keys().map(String::as_str)
+    }
+
     /// Whether `bytes` can fit at all, before the first is sent.
     pub fn check(&self, bytes: u64) -> Result<(), PlacementProblem> {
         if self.room.is_empty() {
@@ -131,7 +136,7 @@ fn room_of(backend: &BackendView) -> u64 {
 }
 
 /// Whether a transfer is still under way.
-pub(super) fn is_running(phase: TransferPhase) -> bool {
+pub fn is_running(phase: TransferPhase) -> bool {
     use TransferPhase as P;
     match phase {
         P::Queued | P::Copying | P::CatchingUp | P::Frozen | P::Released => true,

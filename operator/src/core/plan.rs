@@ -7,7 +7,7 @@ use murder_model::{MoveId, RootName, ServerId, ServerName};
 use super::drain::{self, DrainReport, DrainState, POLL_MS};
 use super::observe::{BackendView, FrontendView, MupdateView, PodView, VolumeView, World};
 use super::placement::is_running;
-use super::settled::is_settled;
+use super::settled::{backend_is_settled, is_settled};
 
 /// Kind of the object that a step is about.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -270,7 +270,11 @@ pub fn plan(world: &World) -> Plan {
     let drains: Vec<DrainReport> = world
         .backends
         .iter()
-        .map(|backend| drain::steps(&mut pass, backend, turns.contains(&backend.name)))
+        .map(|backend| {
+            let mut report = drain::steps(&mut pass, backend, turns.contains(&backend.name));
+            report.settled = backend_is_settled(&world, backend, &report);
+            report
+        })
         .collect();
     let converged = pass.steps.is_empty() && is_settled(&world, &drains);
     if !converged {

@@ -4,16 +4,20 @@ use super::drain::{DrainReport, DrainState};
 use super::observe::{BackendView, FrontendView, PodView, Record, VolumeView, Wish, World};
 use super::placement::is_open;
 
-/// Whether everything is as wished. The reports are those of the world's backends, in their order.
+/// Whether everything is as wished; the Backends' reports say whether they are.
 pub(super) fn is_settled(world: &World, drains: &[DrainReport]) -> bool {
     let mut mupdate = world.mupdate.iter();
-    let mut backends = world.backends.iter().zip(drains);
     mupdate.all(|m| serves(m.pod.as_ref(), &m.revision) && m.servers.is_some())
-        && backends.all(|(backend, drain)| backend_is_settled(world, backend, drain))
+        && drains.iter().all(|drain| drain.settled)
         && world.frontends.iter().all(frontend_is_settled)
 }
 
-fn backend_is_settled(world: &World, backend: &BackendView, drain: &DrainReport) -> bool {
+/// Whether a Backend is as wished.
+pub(super) fn backend_is_settled(
+    world: &World,
+    backend: &BackendView,
+    drain: &DrainReport,
+) -> bool {
     if let VolumeView::Retired { delete_after_ms } = backend.volume {
         // Only time is missing.
         let waits = delete_after_ms.is_some_and(|at| at > world.now_ms);

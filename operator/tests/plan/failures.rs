@@ -34,7 +34,7 @@ fn a_user_that_cannot_be_moved_is_given_up_and_named() {
     let plan = sim.plan();
     let report = plan.blocked().unwrap();
     assert_eq!(report.state, DrainState::Blocked(Blocked::FailedMailboxes));
-    let expected = "1 users could not be moved, among them user.alice: digests differ";
+    let expected = "user.alice could not be moved: digests differ";
     assert_eq!(report.message, expected);
     let expected = [("user.alice".to_owned(), 2, "digests differ".to_owned())];
     assert_eq!(report.failed, expected);
@@ -49,7 +49,7 @@ fn a_withdrawn_transfer_is_a_failure_too() {
     sim.transfers("be-a").extend([failed, withdrawn]);
     let plan = sim.plan();
     let report = plan.blocked().unwrap();
-    let expected = "1 users could not be moved, among them user.alice: the transfer was withdrawn";
+    let expected = "user.alice could not be moved: the transfer was withdrawn";
     assert_eq!(report.message, expected);
 }
 
@@ -67,6 +67,25 @@ fn the_next_try_goes_elsewhere_and_says_why() {
     let last = sim.transfers("be-a").last().unwrap().clone();
     assert_eq!(last.destination.as_str(), "be-c");
     assert_eq!(last.phase, TransferPhase::Done);
+}
+
+/// A source tries by itself before it gives a transfer up.
+#[test]
+fn long_tries_with_every_destination_are_enough() {
+    let mut sim = draining();
+    sim.world.cluster.attempts_max = 8;
+    let mut failed = ended(0, TransferPhase::Failed, Some("digests differ"));
+    failed.attempts = 8;
+    sim.transfers("be-a").push(failed.clone());
+    let steps = sim.plan().steps;
+    assert_eq!(steps.len(), 1, "be-c was not tried");
+    failed.move_id = our_id(1);
+    failed.destination = "be-c".parse().unwrap();
+    sim.transfers("be-a").push(failed);
+    let plan = sim.plan();
+    let report = plan.blocked().unwrap();
+    assert_eq!(report.state, DrainState::Blocked(Blocked::FailedMailboxes));
+    assert_eq!(report.failed[0].1, 16);
 }
 
 #[test]

@@ -9,6 +9,8 @@
 mod drains;
 mod emptiness;
 mod failures;
+#[path = "../histories/mod.rs"]
+mod histories;
 mod order;
 mod retirement;
 mod settling;

@@ -1,7 +1,8 @@
 //! Where a drain is and how far, for people and for conditions.
 
-use murder_api::admin::TransferPhase;
+use murder_api::admin::{TransferPhase, UnitSummary};
 
+use super::holdings::Part;
 use crate::core::observe::BackendView;
 use crate::core::placement::is_running;
 
@@ -103,6 +104,8 @@ pub struct DrainReport {
     pub in_flight: u64,
     /// Units given up for now: root, tries, last error.
     pub failed: Vec<(String, u32, String)>,
+    /// Whether the Backend is as wished, by its own word and the master's.
+    pub settled: bool,
 }
 
 impl DrainReport {
@@ -137,6 +140,13 @@ pub(super) fn figures(backend: &BackendView) -> DrainReport {
     if let Some(status) = &backend.status {
         report.remaining = status.units + status.units_in_doubt;
         report.bytes_remaining = status.bytes;
+    }
+    // Read after the transfers, so that no unit counts as moved and as left.
+    if let Some(units) = &backend.units {
+        let left = |unit: &&UnitSummary| matches!(Part::of(unit), Part::InDoubt | Part::Owned);
+        let left: Vec<u64> = units.iter().filter(left).map(|unit| unit.bytes).collect();
+        report.remaining = left.len() as u64;
+        report.bytes_remaining = left.iter().sum();
     }
     report
 }

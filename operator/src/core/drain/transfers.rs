@@ -3,12 +3,14 @@
 use murder_api::admin::{TransferPhase, TransferStatus, UnitSummary};
 use murder_model::MoveId;
 
-use super::POLL_MS;
 use super::holdings::{Part, awaited};
 use super::report::{Blocked, DrainReport, DrainState};
 use crate::core::observe::BackendView;
 use crate::core::placement::{Placement, PlacementProblem, is_ours, is_running, move_id};
 use crate::core::plan::{Action, Pass};
+
+/// How soon a pass follows while units move: small ones take less than this.
+const TRANSFER_POLL_MS: u64 = 200;
 
 pub(super) fn transfer(
     pass: &mut Pass<'_>,
@@ -16,7 +18,7 @@ pub(super) fn transfer(
     mut report: DrainReport,
 ) -> DrainReport {
     let world = pass.world;
-    pass.wake_in(POLL_MS);
+    pass.wake_in(TRANSFER_POLL_MS);
     let (Some(units), Some(transfers)) = (&backend.units, &backend.transfers) else {
         let what = if backend.units.is_none() {
             "units"
@@ -34,7 +36,10 @@ pub(super) fn transfer(
         .iter()
         .filter(|unit| Part::of(unit) == Part::Owned && !is_moving(unit))
         .collect();
-    let parked = |unit: &UnitSummary| failures(backend, unit).len() >= world.cluster.attempts_max;
+    let mut placement = Placement::new(world, backend);
+    let attempts_max = world.cluster.attempts_max;
+    let parked =
+        |unit: &UnitSummary| is_given_up(&failures(backend, unit), &placement, attempts_max);
     report.failed = open
         .iter()
         .filter(|unit| parked(unit))
@@ -48,7 +53,6 @@ pub(super) fn transfer(
             .then(a.root.as_str().cmp(b.root.as_str()))
     });
 
-    let mut placement = Placement::new(world, backend);
     let need = open.iter().map(|unit| unit.bytes).sum();
     if let Err(problem) = placement.check(need)
         && report.in_flight == 0
@@ -94,7 +98,10 @@ pub(super) fn transfer(
         }
         if let Some((root, _, error)) = report.failed.first() {
             let count = report.failed.len();
-            let message = format!("{count} users could not be moved, among them {root}: {error}");
+            let message = match count {
+                1 => format!("{root} could not be moved: {error}"),
+                _ => format!("{count} users could not be moved, among them {root}: {error}"),
+            };
             return report.blocked(Blocked::FailedMailboxes, message);
         }
         report.message = awaited(world, backend);
@@ -142,6 +149,17 @@ fn failures<'a>(backend: &'a BackendView, unit: &UnitSummary) -> Vec<&'a Transfe
         .filter(|transfer| is_ours(transfer.move_id))
         .filter(|transfer| !backend.forgiven.contains(&transfer.move_id))
         .collect()
+}
+
+/// Whether a unit is left alone for now: it failed often enough or, as a source tries more than once by itself, long
+/// enough with every destination.
+fn is_given_up(failed: &[&TransferStatus], placement: &Placement, attempts_max: usize) -> bool {
+    let tries: u64 = failed.iter().map(|t| u64::from(t.attempts)).sum();
+    let everywhere = || {
+        let mut destinations = placement.destinations();
+        destinations.all(|name| failed.iter().any(|t| t.destination.as_str() == name))
+    };
+    failed.len() >= attempts_max || (tries >= attempts_max as u64 && everywhere())
 }
 
 /// Root, tries and last error of a unit that failed.

@@ -77,14 +77,16 @@ impl Supervisor {
                     .server_id
                     .clone()
                     .unwrap_or_else(|| "unknown".to_owned());
-                std::fs::rename(folder.volume(name), folder.released_volume(name, &id))
-                    .context("set the volume aside")?;
-                stored.volume = StoredVolume::Absent;
+                let (from, to) = (folder.volume(name), folder.released_volume(name, &id));
+                done_before(std::fs::rename(from, to)).context("set the volume aside")?;
+                stored.forget_volume();
             }
             Action::DeleteVolume => {
-                std::fs::remove_dir_all(folder.volume(name)).context("delete the volume")?;
-                stored.volume = StoredVolume::Absent;
+                let deleted = std::fs::remove_dir_all(folder.volume(name));
+                done_before(deleted).context("delete the volume")?;
+                stored.forget_volume();
             }
+            Action::DropProof => stored.proof = None,
             _ => return Ok(false),
         }
         Ok(true)
@@ -199,5 +201,13 @@ impl Supervisor {
         };
         self.failures
             .insert(pod.to_owned(), (failures + 1, now_ms + wait));
+    }
+}
+
+/// What is not there any more was done by a supervisor that died before it could note so.
+fn done_before(outcome: std::io::Result<()>) -> std::io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
     }
 }

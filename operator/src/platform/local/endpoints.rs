@@ -7,7 +7,7 @@ use murder_api::endpoints::{
 use super::accounts::user_name;
 use super::render::{ADMIN, mupdate_pod};
 use super::state::{Folder, Ports, State};
-use crate::core::{PodView, World};
+use crate::core::{BackendView, PodView, World};
 
 /// The endpoints, once all pods serve.
 pub(super) fn endpoints(
@@ -86,10 +86,16 @@ fn all_serve(world: &World) -> bool {
         && world
             .backends
             .iter()
-            .all(|b| serves(&b.pod) || (b.deleting && b.pod.is_none()))
+            .all(|b| serves(&b.pod) || (b.deleting && b.pod.is_none()) || is_emptied(b))
         && world.frontends.iter().all(|frontend| {
             frontend.pods.len() == frontend.replicas && frontend.pods.iter().all(|pod| pod.ready)
         })
+}
+
+/// A server that was emptied serves nothing and need not be ready.
+fn is_emptied(backend: &BackendView) -> bool {
+    let status = backend.status.as_ref();
+    status.is_some_and(|status| status.deactivated)
 }
 
 fn at(port: u16) -> Address {

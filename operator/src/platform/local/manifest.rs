@@ -181,7 +181,7 @@ impl Manifests {
                 .map(|(_, frontend)| frontend)
                 .collect(),
             users: None,
-            insecure_loopback: false,
+            insecure_loopback: None,
             endpoints: None,
         })
     }

@@ -12,6 +12,7 @@ mod observe;
 mod process;
 pub mod protocol;
 mod render;
+mod socket;
 pub mod state;
 mod status;
 pub mod supervisor;

@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use murder_api::admin::{NodeStatus, ServerStatus, TransferPhase, TransferStatus, UnitSummary};
+use murder_api::settings::Role;
 use murder_model::ServerId;
 use tokio::task::JoinSet;
 
 use super::manifest::duration_ms;
 use super::process;
 use super::render::{self, mupdate_pod};
-use super::state::{State, StoredVolume, loopback};
-use super::supervisor::Supervisor;
+use super::state::{Seen, State, StoredVolume, loopback};
+use super::supervisor::{Supervisor, client};
 use crate::core::{
     BackendView, ClusterView, FrontendView, MupdateView, PodView, VolumeView, Wish, World,
+    is_running,
 };
 use crate::crd::{BackendDeletion, DesiredState, VolumeRetention};
 use crate::node_client::{NodeAddress, is_ready};
@@ -26,10 +29,10 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Default)]
 struct Reports {
     ready: BTreeMap<String, bool>,
-    status: BTreeMap<String, murder_api::admin::NodeStatus>,
-    transfers: BTreeMap<String, Vec<murder_api::admin::TransferStatus>>,
-    units: BTreeMap<String, Vec<murder_api::admin::UnitSummary>>,
-    servers: Option<Vec<murder_api::admin::ServerStatus>>,
+    status: BTreeMap<String, NodeStatus>,
+    transfers: BTreeMap<String, Vec<TransferStatus>>,
+    units: BTreeMap<String, Vec<UnitSummary>>,
+    servers: Option<Vec<ServerStatus>>,
 }
 
 /// The admin interface of a pod.
@@ -47,6 +50,7 @@ impl Supervisor {
         let now_ms = self.now_ms();
         self.forget_dead(now_ms);
         let reports = self.ask_nodes().await;
+        self.outrank(&reports)?;
         for (pod, ready) in &reports.ready {
             if let Some(record) = self.state.pods.get_mut(pod) {
                 record.was_ready |= *ready;
@@ -184,7 +188,8 @@ impl Supervisor {
                 .get(&pod)
                 .and_then(|status| status.backend.clone()),
             units: reports.units.get(&pod).cloned(),
-            transfers: reports.transfers.get(&pod).cloned().unwrap_or_default(),
+            transfers: reports.transfers.get(&pod).cloned(),
+            forgiven: stored.forgiven.clone(),
             proof: stored.proof,
             last_flip_ms: stored.last_flip_ms,
         }
@@ -243,17 +248,17 @@ impl Supervisor {
             let wants_units = self.wants_units(pod);
             calls.spawn(async move {
                 let status = client.status(&address).await;
-                let mut transfers = Vec::new();
+                let mut transfers = None;
                 let mut units = None;
                 let mut servers = None;
                 match &status {
                     Ok(status) if status.role.holds_mailboxes() => {
-                        transfers = client.transfers(&address).await.unwrap_or_default();
+                        transfers = client.transfers(&address).await.ok();
                         if wants_units {
                             units = client.units(&address).await.ok();
                         }
                     }
-                    Ok(status) if status.role == murder_api::settings::Role::Mupdate => {
+                    Ok(status) if status.role == Role::Mupdate => {
                         servers = client.servers(&address).await.ok();
                     }
                     Ok(_) => {}
@@ -273,9 +278,19 @@ impl Supervisor {
             if let Some(units) = units {
                 reports.units.insert(pod.clone(), units);
             }
+            if let Some(transfers) = transfers {
+                reports.transfers.insert(pod, transfers);
+            }
             reports.servers = reports.servers.or(servers);
-            reports.transfers.insert(pod, transfers);
         }
+        self.ended = reports
+            .transfers
+            .iter()
+            .map(|(pod, transfers)| {
+                let ended = transfers.iter().filter(|t| !is_running(t.phase));
+                (pod.clone(), ended.map(|t| t.move_id).collect())
+            })
+            .collect();
         self.sessions = reports
             .status
             .iter()
@@ -300,17 +315,39 @@ impl Supervisor {
                     .server_id
                     .get_or_insert_with(|| backend.server_id.to_string());
             }
-            let done = reports.transfers.get(&pod).map_or(0, |transfers| {
-                let phase = murder_api::admin::TransferPhase::Done;
-                transfers
-                    .iter()
-                    .filter(|transfer| transfer.phase == phase)
-                    .count()
-            });
-            if done > stored.moved {
+            let (Some(status), Some(transfers)) =
+                (reports.status.get(&pod), reports.transfers.get(&pod))
+            else {
+                continue;
+            };
+            let count = |wanted: fn(TransferPhase) -> bool| {
+                let phases = transfers.iter().map(|transfer| transfer.phase);
+                phases.filter(|phase| wanted(*phase)).count()
+            };
+            let seen = Seen {
+                done: count(|phase| phase == TransferPhase::Done),
+                units: status.backend.as_ref().map_or(0, |backend| backend.units),
+            };
+            // Rather too late than too early: the grace period begins with it.
+            let running = count(is_running) > 0;
+            if running || seen.done != stored.seen.done || seen.units < stored.seen.units {
                 stored.last_flip_ms = Some(now_ms);
             }
-            stored.moved = done;
+            stored.seen = seen;
         }
+    }
+
+    /// Takes a fence above all that nodes have seen: this folder's supervisor is the only one, so a higher fence
+    /// means that the folder is an older copy.
+    fn outrank(&mut self, reports: &Reports) -> anyhow::Result<()> {
+        let seen = reports.status.values().map(|status| status.fence.get());
+        let highest = seen.max().unwrap_or(0);
+        if highest > self.state.fence {
+            tracing::warn!(fence = highest, "fence_outranked");
+            self.state.fence = highest + 1;
+            self.state.save(&self.folder)?;
+            self.client = client(&self.folder, &self.state)?;
+        }
+        Ok(())
     }
 }

@@ -24,6 +24,8 @@ pub enum Request {
     },
     /// How things are.
     Status,
+    /// What was done so far.
+    Trace,
     /// Stop all nodes and then yourself.
     Down {
         /// Whether to delete all data.
@@ -43,8 +45,8 @@ pub struct Objects {
     pub frontends: Vec<Frontend>,
     /// Accounts to make.
     pub users: Option<u32>,
-    /// Whether plaintext is allowed.
-    pub insecure_loopback: bool,
+    /// Whether plaintext is allowed; none leaves it as it was.
+    pub insecure_loopback: Option<bool>,
     /// Where to write the endpoints.
     pub endpoints: Option<PathBuf>,
 }
@@ -73,6 +75,8 @@ pub enum Answer {
     },
     /// How things are.
     Status(Box<Status>),
+    /// The steps taken, oldest first.
+    Trace(Vec<String>),
     /// Not done, and nothing changed.
     Refused {
         /// Why.
@@ -146,6 +150,14 @@ pub struct BackendLine {
     pub mailboxes_moved: u64,
     /// Bytes moved away.
     pub bytes_moved: u64,
+    /// Users that could not be moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedUnit>,
+    /// Whether it is as wished, by its own word and the master's.
+    pub settled: bool,
+    /// Seconds until its volume is deleted, once nothing else is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_seconds: Option<u64>,
     /// Units being moved.
     pub in_flight: u64,
     /// Open sessions.
@@ -153,6 +165,18 @@ pub struct BackendLine {
     /// Identity of its volume.
     #[serde(rename = "serverID", default, skip_serializing_if = "Option::is_none")]
     pub server_id: Option<String>,
+}
+
+/// A user or shared root that could not be moved.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedUnit {
+    /// Its root.
+    pub root: String,
+    /// Tries so far.
+    pub attempts: u32,
+    /// Why the last one failed.
+    pub error: String,
 }
 
 /// A Frontend.

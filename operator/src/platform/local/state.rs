@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use murder_model::MoveId;
 use serde::{Deserialize, Serialize};
 
 use crate::core::Proof;
@@ -113,10 +114,46 @@ pub(super) struct StoredBackend {
     pub(super) server_id: Option<String>,
     #[serde(default)]
     pub(super) last_flip_ms: Option<u64>,
+    /// Finished transfers and units at the last look, by which departures are noticed.
     #[serde(default)]
-    pub(super) moved: usize,
+    pub(super) seen: Seen,
+    /// Transfers that had ended when the Backend was last told what to be.
+    #[serde(default)]
+    pub(super) forgiven: Vec<MoveId>,
     #[serde(skip)]
     pub(super) proof: Option<Proof>,
+}
+
+impl StoredBackend {
+    /// A Backend that was not there before.
+    pub(super) fn new(object: Backend) -> Self {
+        Self {
+            object,
+            deleting: false,
+            finalizer: false,
+            volume: StoredVolume::Absent,
+            server_id: None,
+            last_flip_ms: None,
+            seen: Seen::default(),
+            forgiven: Vec::new(),
+            proof: None,
+        }
+    }
+
+    /// The volume went, and with it all that was known of its server.
+    pub(super) fn forget_volume(&mut self) {
+        self.volume = StoredVolume::Absent;
+        (self.server_id, self.last_flip_ms, self.proof) = (None, None, None);
+        (self.seen, self.forgiven) = (Seen::default(), Vec::new());
+    }
+}
+
+/// What a look at a backend showed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Seen {
+    pub(super) done: usize,
+    pub(super) units: u64,
 }
 
 /// A volume's state.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::protocol::{BackendLine, FrontendLine, PodStatus, Status};
+use super::protocol::{BackendLine, FailedUnit, FrontendLine, PodStatus, Status};
 use super::state::State;
-use crate::core::{BackendView, DrainReport, DrainState, Plan, PodView, Wish, World};
+use crate::core::{BackendView, DrainReport, DrainState, Plan, PodView, VolumeView, Wish, World};
 
 /// The status after a pass.
 pub(super) fn describe(
@@ -31,6 +31,12 @@ pub(super) fn describe(
         let pod_name = backend.pod_name();
         let mut line = backend_line(backend, report);
         line.pod = pod(&pod_name, backend.pod.as_ref());
+        line.grace_seconds = match backend.volume {
+            VolumeView::Retired { delete_after_ms } if line.settled => {
+                delete_after_ms.map(|at| at.saturating_sub(world.now_ms).div_ceil(1000))
+            }
+            _ => None,
+        };
         line.sessions = sessions.get(&pod_name).copied().unwrap_or(0);
         line
     };
@@ -82,10 +88,24 @@ fn backend_line(backend: &BackendView, report: Option<&DrainReport>) -> BackendL
         line.drain = report.state.reason().to_owned();
         line.blocked = matches!(report.state, DrainState::Blocked(_));
         line.message.clone_from(&report.message);
+        if backend.is_leaving() && backend.status.is_some() {
+            line.units = report.remaining;
+            line.bytes = report.bytes_remaining;
+        }
         line.moved = report.moved;
         line.mailboxes_moved = report.mailboxes_moved;
         line.bytes_moved = report.bytes_moved;
         line.in_flight = report.in_flight;
+        line.settled = report.settled;
+        let failed = report
+            .failed
+            .iter()
+            .map(|(root, attempts, error)| FailedUnit {
+                root: root.clone(),
+                attempts: *attempts,
+                error: error.clone(),
+            });
+        line.failed = failed.collect();
     }
     line
 }

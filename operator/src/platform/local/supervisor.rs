@@ -1,24 +1,25 @@
 //! The supervisor: observes, plans, acts, and takes commands on a socket.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use murder_model::Fence;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use murder_model::{Fence, MoveId};
+use tokio::net::UnixListener;
 use tokio::process::Child;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::accounts;
 use super::certificates::{self, Identity};
-use super::protocol::{Answer, Change, LINE_BYTES_MAX, Objects, Request, Status};
+use super::protocol::{Answer, Change, Objects, Request, Status};
 use super::render;
-use super::state::{Folder, State, StoredBackend, StoredFrontend, StoredVolume, write_secret};
-use crate::core::{Plan, World, plan};
+use super::socket::accept;
+use super::state::{Folder, State, StoredBackend, StoredFrontend, write_secret};
+use crate::core::{Plan, Trace, World, plan};
 use crate::crd::DesiredState;
 use crate::node_client::NodeClient;
 
@@ -46,18 +47,23 @@ pub struct Supervisor {
     pub(super) stopping: BTreeMap<String, u64>,
     pub(super) restarts: BTreeMap<String, u32>,
     pub(super) sessions: BTreeMap<String, u64>,
+    /// By pod: transfers that had ended at the last look.
+    pub(super) ended: BTreeMap<String, Vec<MoveId>>,
     generation: u64,
     problems: Vec<String>,
-    status: watch::Sender<Status>,
+    trace: Trace,
+    status: watch::Sender<Option<Status>>,
+    /// Whoever holds it is the only supervisor of this folder.
+    _lock: File,
 }
-
-type Command = (Request, oneshot::Sender<Answer>);
 
 impl Supervisor {
     /// A supervisor over a state folder, with a new fence.
     pub fn open(folder: Folder, binary: PathBuf) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder.path())?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700))?;
+        // Before anything is read: what another supervisor is about to write would be lost.
+        let lock = lock(&folder)?;
         let mut state = State::load(&folder)?;
         state.fence += 1;
         state.save(&folder)?;
@@ -72,25 +78,17 @@ impl Supervisor {
             stopping: BTreeMap::new(),
             restarts: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            ended: BTreeMap::new(),
             generation: 0,
             problems: Vec::new(),
-            status: watch::Sender::new(Status::default()),
+            trace: Trace::default(),
+            status: watch::Sender::new(None),
+            _lock: lock,
         })
     }
 
     /// Runs until `down`. Nodes go on when the supervisor dies.
     pub async fn run(mut self) -> anyhow::Result<()> {
-        // Whoever holds the lock is the only supervisor, so its socket is the only one.
-        let mut lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.folder.lock())
-            .context("make the lock")?;
-        lock.try_lock()
-            .context("another supervisor has this state folder")?;
-        lock.set_len(0)?;
-        writeln!(lock, "{}", std::process::id())?;
         let socket = self.folder.socket();
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket)
@@ -112,8 +110,11 @@ impl Supervisor {
                 tokio::time::sleep(REST_MIN).await;
                 return Ok(());
             }
-            let outcome = self.take(request).await;
-            let _ = answer.send(answer_of(outcome));
+            let outcome = match request {
+                Request::Trace => Answer::Trace(self.trace.lines()),
+                request => answer_of(self.take(request).await),
+            };
+            let _ = answer.send(outcome);
         }
     }
 
@@ -129,6 +130,7 @@ impl Supervisor {
     async fn pass(&mut self) -> Duration {
         let generation = self.generation;
         if self.state.cluster.is_none() {
+            self.status.send_replace(Some(Status::default()));
             return REST;
         }
         let before = self.state.clone();
@@ -154,7 +156,7 @@ impl Supervisor {
         let mut status = self.describe(&world, &plan);
         status.generation = generation;
         status.converged &= self.problems.is_empty();
-        self.status.send_replace(status);
+        self.status.send_replace(Some(status));
         let rest = plan.next_ms.map_or(REST, |at| {
             Duration::from_millis(at.saturating_sub(self.now_ms()))
         });
@@ -175,6 +177,7 @@ impl Supervisor {
     async fn carry_out(&mut self, plan: &Plan) {
         for step in &plan.steps {
             tracing::info!(%step, "step_taken");
+            self.trace.record(step);
             if let Err(error) = self.act(step).await {
                 tracing::warn!(%step, error = format!("{error:#}"), "step_failed");
                 self.problems.push(format!("{step}: {error:#}"));
@@ -186,7 +189,7 @@ impl Supervisor {
         match request {
             Request::Up(objects) => self.up(*objects).await?,
             Request::Patch { name, change } => self.patch(&name, change)?,
-            Request::Status | Request::Down { .. } => {}
+            Request::Status | Request::Trace | Request::Down { .. } => {}
         }
         self.state.save(&self.folder)?;
         self.generation += 1;
@@ -198,32 +201,29 @@ impl Supervisor {
         let state = &mut self.state;
         state.cluster = Some(objects.cluster);
         state.users = objects.users.unwrap_or(state.users);
-        state.insecure_loopback = objects.insecure_loopback;
+        state.insecure_loopback = objects.insecure_loopback.unwrap_or(state.insecure_loopback);
         state.endpoints = objects.endpoints.or_else(|| state.endpoints.take());
         let names = |name: Option<String>| name.unwrap_or_default();
-        let mut wanted = Vec::new();
+        let (mut wanted, mut asked_again) = (Vec::new(), Vec::new());
         for object in objects.backends {
             let name = names(object.metadata.name.clone());
             wanted.push(name.clone());
             match state.backends.get_mut(&name) {
-                Some(stored) => stored.object = object,
+                Some(stored) if stored.object == object => {}
+                Some(stored) => {
+                    stored.object = object;
+                    asked_again.push(name);
+                }
                 None => {
-                    let stored = StoredBackend {
-                        object,
-                        deleting: false,
-                        finalizer: false,
-                        volume: StoredVolume::Absent,
-                        server_id: None,
-                        last_flip_ms: None,
-                        moved: 0,
-                        proof: None,
-                    };
-                    state.backends.insert(name, stored);
+                    state.backends.insert(name, StoredBackend::new(object));
                 }
             }
         }
         for (name, stored) in &mut state.backends {
-            stored.deleting |= !wanted.contains(name);
+            if !wanted.contains(name) && !stored.deleting {
+                stored.deleting = true;
+                asked_again.push(name.clone());
+            }
         }
         wanted.clear();
         for object in objects.frontends {
@@ -241,6 +241,9 @@ impl Supervisor {
             stored.deleting |= !wanted.contains(name);
         }
         self.failures.clear();
+        for name in asked_again {
+            self.forgive(&name);
+        }
         self.client = client(&self.folder, &self.state)?;
         // Accounts come before the first node, which reads them.
         let any = render::pods(&self.state)
@@ -303,8 +306,17 @@ impl Supervisor {
             Change::Cordon => spec.desired_state = DesiredState::Cordoned,
             Change::Drain => spec.desired_state = DesiredState::Drained,
         }
-        stored.proof = None;
+        self.forgive(name);
         Ok(())
+    }
+
+    /// A Backend was told what to be: transfers that ended before say nothing of what comes.
+    fn forgive(&mut self, name: &str) {
+        let Some(stored) = self.state.backends.get_mut(name) else {
+            return;
+        };
+        let ended = self.ended.get(&format!("{name}-0"));
+        stored.forgiven = ended.cloned().unwrap_or_default();
     }
 
     /// Stops all nodes, frontends first, the master last.
@@ -367,7 +379,23 @@ impl Supervisor {
     }
 }
 
-fn client(folder: &Folder, state: &State) -> anyhow::Result<NodeClient> {
+/// The lock of a state folder, with our process in it for people.
+fn lock(folder: &Folder) -> anyhow::Result<File> {
+    let mut lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.lock())
+        .context("make the lock")?;
+    lock.try_lock()
+        .context("another supervisor has this state folder")?;
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())?;
+    Ok(lock)
+}
+
+/// A client with the operator's certificate and the present fence.
+pub(super) fn client(folder: &Folder, state: &State) -> anyhow::Result<NodeClient> {
     // Before the first `up` the murder has no name, and nothing to call.
     let cluster = state
         .cluster
@@ -401,57 +429,5 @@ fn answer_of(outcome: anyhow::Result<u64>) -> Answer {
         Err(error) => Answer::Refused {
             message: format!("{error:#}"),
         },
-    }
-}
-
-async fn accept(
-    listener: UnixListener,
-    commands: mpsc::Sender<Command>,
-    status: watch::Receiver<Status>,
-) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(serve(stream, commands.clone(), status.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accept_failed");
-                tokio::time::sleep(REST_MIN).await;
-            }
-        }
-    }
-}
-
-async fn serve(
-    mut stream: UnixStream,
-    commands: mpsc::Sender<Command>,
-    status: watch::Receiver<Status>,
-) {
-    let (read, mut write) = stream.split();
-    let mut line = String::new();
-    let mut input = BufReader::new(read.take(LINE_BYTES_MAX));
-    if input.read_line(&mut line).await.is_err() {
-        return;
-    }
-    let answer = match serde_json::from_str::<Request>(&line) {
-        Ok(Request::Status) => Answer::Status(Box::new(status.borrow().clone())),
-        Ok(request) => {
-            let (sender, receiver) = oneshot::channel();
-            let sent = commands.send((request, sender)).await;
-            match (sent, receiver.await) {
-                (Ok(()), Ok(answer)) => answer,
-                _ => Answer::Refused {
-                    message: "the supervisor is ending".to_owned(),
-                },
-            }
-        }
-        Err(error) => Answer::Refused {
-            message: format!("request not understood: {error}"),
-        },
-    };
-    if let Ok(mut text) = serde_json::to_vec(&answer) {
-        text.push(b'\n');
-        // A caller that went away wants no answer.
-        let _ = write.write_all(&text).await;
     }
 }
