@@ -326,14 +326,20 @@ fn ensure_backend(pass: &mut Pass<'_>, backend: &BackendView) {
     }
 }
 
-fn ensure_frontend(pass: &mut Pass<'_>, frontend: &FrontendView) {
-    let wanted: Vec<String> = (0..if frontend.deleting {
+/// Names of the pods that a Frontend should have.
+fn wanted_pods(frontend: &FrontendView) -> Vec<String> {
+    let count = if frontend.deleting {
         0
     } else {
         frontend.replicas
-    })
+    };
+    (0..count)
         .map(|index| format!("{}-{index}", frontend.name))
-        .collect();
+        .collect()
+}
+
+fn ensure_frontend(pass: &mut Pass<'_>, frontend: &FrontendView) {
+    let wanted = wanted_pods(frontend);
     for pod in &wanted {
         if !frontend.pods.iter().any(|found| found.name == *pod) {
             let action = Action::StartPod { pod: pod.clone() };
@@ -399,7 +405,12 @@ fn update_one(pass: &mut Pass<'_>) {
                 frontend.revision.as_str(),
             )
         };
-        pods.extend(frontend.pods.iter().map(of));
+        let wanted = wanted_pods(frontend);
+        let kept = frontend
+            .pods
+            .iter()
+            .filter(|pod| wanted.contains(&pod.name));
+        pods.extend(kept.map(of));
     }
     let mut all_serve = all_serve(world);
     for (kind, object, pod, revision) in pods {

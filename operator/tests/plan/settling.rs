@@ -84,3 +84,12 @@ fn new_settings_wait_while_a_pod_is_missing() {
     let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
     assert_eq!(steps, ["Backend/be-b StartPod Create"]);
 }
+
+#[test]
+fn a_pod_that_goes_gets_no_new_settings() {
+    let mut sim = Sim::running(&[]);
+    sim.world.frontends[0].replicas = 1;
+    sim.world.frontends[0].pods[1].revision = "old".to_owned();
+    assert!(sim.run().converged);
+    assert_eq!(sim.trace.lines(), ["Frontend/fe StopPod ScaleIn"]);
+}

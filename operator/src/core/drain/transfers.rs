@@ -12,6 +12,7 @@ use crate::core::plan::{Action, Pass};
 /// How soon a pass follows while units move: small ones take less than this.
 const TRANSFER_POLL_MS: u64 = 200;
 
+/// The next transfers of a cordoned backend, or what is in their way.
 pub(super) fn transfer(
     pass: &mut Pass<'_>,
     backend: &BackendView,
@@ -20,51 +21,61 @@ pub(super) fn transfer(
     let world = pass.world;
     pass.wake_in(TRANSFER_POLL_MS);
     let (Some(units), Some(transfers)) = (&backend.units, &backend.transfers) else {
-        let what = if backend.units.is_none() {
-            "units"
-        } else {
-            "transfers"
+        let what = match &backend.units {
+            None => "units",
+            Some(_) => "transfers",
         };
         report.message = format!("the {what} of {} could not be read", backend.name);
         return report.is(DrainState::Planning);
     };
-    let is_moving = |unit: &UnitSummary| {
-        let mut running = transfers.iter().filter(|t| is_running(t.phase));
-        running.any(|transfer| transfer.root == unit.root)
-    };
-    let mut open: Vec<&UnitSummary> = units
-        .iter()
-        .filter(|unit| Part::of(unit) == Part::Owned && !is_moving(unit))
-        .collect();
     let mut placement = Placement::new(world, backend);
     let attempts_max = world.cluster.attempts_max;
-    let parked =
-        |unit: &UnitSummary| is_given_up(&failures(backend, unit), &placement, attempts_max);
-    report.failed = open
-        .iter()
-        .filter(|unit| parked(unit))
+    let (given_up, open): (Vec<_>, Vec<_>) = resting(units, transfers)
+        .into_iter()
+        .partition(|unit| is_given_up(&failures(backend, unit), &placement, attempts_max));
+    report.failed = given_up
+        .into_iter()
         .filter_map(|unit| failure(backend, unit))
         .collect();
-    open.retain(|unit| !parked(unit));
-    // Largest first: no giant is left over when the room is gone.
-    open.sort_by(|a, b| {
-        b.bytes
-            .cmp(&a.bytes)
-            .then(a.root.as_str().cmp(b.root.as_str()))
-    });
-
     let need = open.iter().map(|unit| unit.bytes).sum();
     if let Err(problem) = placement.check(need)
         && report.in_flight == 0
     {
         return no_room(report, problem);
     }
-    let limit = world
-        .cluster
-        .parallel_per_backend
-        .saturating_sub(report.in_flight as usize);
-    let mut misfits = 0;
-    let mut started = 0;
+    let (started, misfits) = start(pass, backend, &open, &mut placement, &mut report);
+    if started == 0 && report.in_flight == 0 {
+        return stalled(pass, backend, report, misfits);
+    }
+    report.is(DrainState::Transferring)
+}
+
+/// Owned units that nothing moves; the largest first, so that no giant is left over when the room is gone.
+fn resting<'a>(units: &'a [UnitSummary], transfers: &[TransferStatus]) -> Vec<&'a UnitSummary> {
+    let is_moving = |unit: &UnitSummary| {
+        let mut running = transfers.iter().filter(|t| is_running(t.phase));
+        running.any(|transfer| transfer.root == unit.root)
+    };
+    let owned = units.iter().filter(|unit| Part::of(unit) == Part::Owned);
+    let mut open: Vec<&UnitSummary> = owned.filter(|unit| !is_moving(unit)).collect();
+    open.sort_by(|a, b| {
+        let by_size = b.bytes.cmp(&a.bytes);
+        by_size.then(a.root.as_str().cmp(b.root.as_str()))
+    });
+    open
+}
+
+/// Starts as many as may run; says how many those are, and how many units fit nowhere.
+fn start(
+    pass: &mut Pass<'_>,
+    backend: &BackendView,
+    open: &[&UnitSummary],
+    placement: &mut Placement,
+    report: &mut DrainReport,
+) -> (usize, usize) {
+    let limit = pass.world.cluster.parallel_per_backend;
+    let limit = limit.saturating_sub(report.in_flight as usize);
+    let (mut started, mut misfits) = (0, 0);
     for unit in open {
         if started >= limit || pass.transfers_left == 0 {
             break;
@@ -78,49 +89,48 @@ pub(super) fn transfer(
             misfits += 1;
             continue;
         };
-        let move_id = new_move_id(backend, unit, destination.as_str(), transfers);
-        let root = unit.root.clone();
-        pass.backend(
-            backend,
-            Action::StartTransfer {
-                move_id,
-                root,
-                destination,
-            },
-        );
+        let start = Action::StartTransfer {
+            move_id: new_move_id(backend, unit, destination.as_str()),
+            root: unit.root.clone(),
+            destination,
+        };
+        pass.backend(backend, start);
         pass.transfers_left -= 1;
         started += 1;
     }
-    if started == 0 && report.in_flight == 0 {
-        if misfits > 0 {
-            let message = format!("{misfits} users fit on no single backend");
-            return report.blocked(Blocked::InsufficientCapacity, message);
-        }
-        if let Some((root, _, error)) = report.failed.first() {
-            let count = report.failed.len();
-            let message = match count {
-                1 => format!("{root} could not be moved: {error}"),
-                _ => format!("{count} users could not be moved, among them {root}: {error}"),
-            };
-            return report.blocked(Blocked::FailedMailboxes, message);
-        }
-        report.message = awaited(world, backend);
+    (started, misfits)
+}
+
+/// Nothing moves and nothing was started.
+fn stalled(
+    pass: &Pass<'_>,
+    backend: &BackendView,
+    mut report: DrainReport,
+    misfits: usize,
+) -> DrainReport {
+    if misfits > 0 {
+        let message = format!("{misfits} users fit on no single backend");
+        return report.blocked(Blocked::InsufficientCapacity, message);
     }
+    if let Some((root, _, error)) = report.failed.first() {
+        let message = match report.failed.len() {
+            1 => format!("{root} could not be moved: {error}"),
+            count => format!("{count} users could not be moved, among them {root}: {error}"),
+        };
+        return report.blocked(Blocked::FailedMailboxes, message);
+    }
+    report.message = awaited(pass.world, backend);
     report.is(DrainState::Transferring)
 }
 
 /// An identity that no transfer has that the source remembers: asking again for an ended one starts nothing.
-fn new_move_id(
-    backend: &BackendView,
-    unit: &UnitSummary,
-    destination: &str,
-    known: &[TransferStatus],
-) -> MoveId {
-    let ended = known.iter().filter(|transfer| transfer.root == unit.root);
+fn new_move_id(backend: &BackendView, unit: &UnitSummary, destination: &str) -> MoveId {
+    let known = || backend.transfers.iter().flatten();
+    let ended = known().filter(|transfer| transfer.root == unit.root);
     let mut attempt = ended.count();
     loop {
         let id = move_id(&backend.name, unit, destination, attempt);
-        if !known.iter().any(|transfer| transfer.move_id == id) {
+        if !known().any(|transfer| transfer.move_id == id) {
             return id;
         }
         attempt += 1;

@@ -19,7 +19,7 @@ use crate::core::{
     BackendView, ClusterView, FrontendView, MupdateView, PodView, VolumeView, Wish, World,
     is_running,
 };
-use crate::crd::{BackendDeletion, DesiredState, VolumeRetention};
+use crate::crd::{BackendDeletion, DesiredState, MurderCluster, VolumeRetention};
 use crate::node_client::{NodeAddress, is_ready};
 
 /// How long a health probe may take.
@@ -33,6 +33,20 @@ struct Reports {
     transfers: BTreeMap<String, Vec<TransferStatus>>,
     units: BTreeMap<String, Vec<UnitSummary>>,
     servers: Option<Vec<ServerStatus>>,
+}
+
+fn cluster_view(cluster: &MurderCluster) -> anyhow::Result<ClusterView> {
+    let spec = &cluster.spec;
+    Ok(ClusterView {
+        name: cluster.metadata.name.clone().unwrap_or_default(),
+        paused: spec.paused,
+        max_concurrent_drains: spec.max_concurrent_drains.unsigned_abs() as usize,
+        min_active: spec.min_active.unsigned_abs() as usize,
+        parallel_per_backend: spec.transfer.parallel_per_backend.unsigned_abs() as usize,
+        parallel_total: spec.transfer.parallel_total.unsigned_abs() as usize,
+        attempts_max: spec.transfer.max_attempts.unsigned_abs() as usize,
+        grace_ms: duration_ms(&spec.transfer.grace_period).context("gracePeriod")?,
+    })
 }
 
 /// The admin interface of a pod.
@@ -71,73 +85,58 @@ impl Supervisor {
                 ..World::default()
             });
         };
-        let spec = &cluster.spec;
         let name = cluster.metadata.name.clone().unwrap_or_default();
-        let pod_view = |pod: &str| self.pod_view(pod, &reports);
-        let revision = |pod: &str| revisions.get(pod).cloned().unwrap_or_default();
-        let mupdate = (spec.mupdate.replicas > 0).then(|| {
+        let mupdate = (cluster.spec.mupdate.replicas > 0).then(|| {
             let pod = mupdate_pod(&name);
             MupdateView {
-                revision: revision(&pod),
+                revision: revisions.get(&pod).cloned().unwrap_or_default(),
                 volume: self.state.mupdate_volume,
-                pod: pod_view(&pod),
+                pod: self.pod_view(&pod, &reports),
                 servers: reports.servers.clone(),
                 pod_name: pod,
             }
         });
-        let frontends = self.state.frontends.iter().map(|(name, stored)| {
-            let prefix = format!("{name}-");
-            let is_mine = |pod: &&String| {
-                pod.strip_prefix(&prefix)
-                    .is_some_and(|index| index.parse::<u32>().is_ok())
-            };
-            FrontendView {
-                name: name.clone(),
-                replicas: stored.object.spec.replicas.unsigned_abs() as usize,
-                deleting: stored.deleting,
-                revision: String::new(),
-                pods: self
-                    .state
-                    .pods
-                    .keys()
-                    .filter(is_mine)
-                    .filter_map(|p| pod_view(p))
-                    .collect(),
-            }
-        });
-        // A process' settings name it, so each pod of a Frontend has its own revision: what differs is told by
-        // comparing it with its own.
-        let frontends = frontends.map(|mut frontend| {
-            for pod in &mut frontend.pods {
-                let wanted = revision(&pod.name);
-                pod.revision = if wanted == pod.revision {
-                    String::new()
-                } else {
-                    "old".to_owned()
-                };
-            }
-            frontend
-        });
-        let cluster_view = ClusterView {
-            name,
-            paused: spec.paused,
-            max_concurrent_drains: spec.max_concurrent_drains.unsigned_abs() as usize,
-            min_active: spec.min_active.unsigned_abs() as usize,
-            parallel_per_backend: spec.transfer.parallel_per_backend.unsigned_abs() as usize,
-            parallel_total: spec.transfer.parallel_total.unsigned_abs() as usize,
-            attempts_max: spec.transfer.max_attempts.unsigned_abs() as usize,
-            grace_ms: duration_ms(&spec.transfer.grace_period).context("gracePeriod")?,
-        };
         let backends = self.state.backends.keys();
+        let backends = backends.map(|name| self.backend_view(name, &reports, &revisions));
+        let frontends = self.state.frontends.keys();
+        let frontends = frontends.map(|name| self.frontend_view(name, &reports, &revisions));
         Ok(World {
             now_ms,
-            cluster: cluster_view,
+            cluster: cluster_view(cluster)?,
             mupdate,
-            backends: backends
-                .map(|name| self.backend_view(name, &reports, &revisions))
-                .collect(),
+            backends: backends.collect(),
             frontends: frontends.collect(),
         })
+    }
+
+    fn frontend_view(
+        &self,
+        name: &str,
+        reports: &Reports,
+        revisions: &BTreeMap<String, String>,
+    ) -> FrontendView {
+        let stored = &self.state.frontends[name];
+        let prefix = format!("{name}-");
+        let is_mine = |pod: &&String| {
+            pod.strip_prefix(&prefix)
+                .is_some_and(|index| index.parse::<u32>().is_ok())
+        };
+        let pods = self.state.pods.keys().filter(is_mine);
+        let pods = pods.filter_map(|pod| self.pod_view(pod, reports));
+        // A process' settings name it, so each pod of a Frontend has its own revision: what differs is told by
+        // comparing it with its own.
+        let compared = pods.map(|mut pod| {
+            let is_new = revisions.get(&pod.name) == Some(&pod.revision);
+            pod.revision = if is_new { "" } else { "old" }.to_owned();
+            pod
+        });
+        FrontendView {
+            name: name.to_owned(),
+            replicas: stored.object.spec.replicas.unsigned_abs() as usize,
+            deleting: stored.deleting,
+            revision: String::new(),
+            pods: compared.collect(),
+        }
     }
 
     fn backend_view(
