@@ -17,7 +17,7 @@ pub use ownership::EventError;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use murder_api::Settings;
 use murder_locations::ownership::OwnershipRefusal;
@@ -34,6 +34,7 @@ use crate::backend::partition::{PartitionHandle, WriteError};
 use crate::directory::{AskError, Directory};
 use crate::server_state::ServerState;
 use crate::telemetry::Metrics;
+use crate::transfer::Transfers;
 
 /// Why a request on a mailbox failed.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +111,7 @@ pub struct Backend {
     lanes: Lanes,
     /// Where the server stands with the master.
     pub membership: Membership,
+    transfers: OnceLock<Weak<Transfers>>,
     /// Deliveries and APPENDs held for units that move.
     pub held: Arc<AtomicU64>,
 }
@@ -160,6 +162,7 @@ impl Backend {
             wanted: Mutex::new(wanted),
             lanes: Lanes::new(),
             membership: Membership::default(),
+            transfers: OnceLock::new(),
             held: Arc::default(),
         })
     }
@@ -176,6 +179,17 @@ impl Backend {
             .expect("no holder panics")
             .get(root)
             .cloned()
+    }
+
+    /// Where moves of units are ordered from now on.
+    pub fn set_transfers(&self, transfers: &Arc<Transfers>) {
+        // The first stays.
+        let _known = self.transfers.set(Arc::downgrade(transfers));
+    }
+
+    /// Where moves of units are ordered; `None` on a server that has no others to move to.
+    pub fn transfers(&self) -> Option<Arc<Transfers>> {
+        self.transfers.get().and_then(Weak::upgrade)
     }
 
     /// The partition of a name.

@@ -1,5 +1,6 @@
 //! Listeners of mail: a socket, a limit, and a session for each connection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,16 @@ use murder_proto::imap::server::Limits;
 use tokio::net::TcpStream;
 
 use super::{Base, Running};
+use crate::admin::{self, BackendPart};
 use crate::backend::{self, Backend, lmtp};
+use crate::frontend::lmtp::Proxy;
 use crate::frontend::{self, Frontend};
 use crate::imap::login::LoginContext;
 use crate::imap::{End, Identity, Wire, login};
-use crate::net::{PeerIdentity, Stream, listener};
+use crate::mupdate::master::MasterHandle;
+use crate::net::{PeerIdentity, Stream, Tls, listener};
+use crate::peer::{self, Service};
+use crate::transfer::Transfers;
 
 /// Who serves mail here.
 #[derive(Clone)]
@@ -36,6 +42,24 @@ impl Mail {
             Self::Frontend(frontend) | Self::Unified(_, frontend) => {
                 frontend::imap::serve(frontend, wire, identity).await
             }
+        }
+    }
+}
+
+/// Who takes deliveries here.
+#[derive(Clone)]
+enum Lmtp {
+    Backend(Arc<Backend>, Option<Tls>),
+    Proxy(Arc<Proxy>),
+}
+
+impl Lmtp {
+    async fn serve(self, stream: Stream, peer: SocketAddr) -> Result<(), End> {
+        match self {
+            Self::Backend(backend, tls) => {
+                lmtp::serve(backend, tls, stream, Some(peer), None).await
+            }
+            Self::Proxy(proxy) => frontend::lmtp::serve(proxy, stream, Some(peer), None).await,
         }
     }
 }
@@ -87,11 +111,14 @@ async fn lmtp_listener(base: &Base, running: &mut Running, mail: Mail) -> Result
     let Some(address) = &settings.listeners.lmtp else {
         return Ok(());
     };
-    let Mail::Backend(backend) = mail else {
-        return Ok(());
+    let served = match mail {
+        Mail::Backend(backend) => Lmtp::Backend(backend, base.tls.clone()),
+        Mail::Frontend(frontend) | Mail::Unified(_, frontend) => {
+            Lmtp::Proxy(Arc::new(Proxy::new(frontend)))
+        }
     };
     let socket = listener::bind("LMTP", address).await?;
-    let (tls, max) = (base.tls.clone(), settings.lmtp.sessions_max);
+    let max = settings.lmtp.sessions_max;
     let refusal = b"421 4.3.2 too many sessions\r\n";
     let stopping = base.stopping.clone();
     running.tasks.spawn(listener::serve(
@@ -100,12 +127,8 @@ async fn lmtp_listener(base: &Base, running: &mut Running, mail: Mail) -> Result
         refusal,
         stopping,
         move |socket, peer| {
-            let (backend, tls) = (Arc::clone(&backend), tls.clone());
-            async move {
-                let stream = Stream::Plain(socket);
-                let served = lmtp::serve(backend, tls, stream, Some(peer), None);
-                ended("lmtp", served.await);
-            }
+            let served = served.clone();
+            async move { ended("lmtp", served.serve(Stream::Plain(socket), peer).await) }
         },
     ));
     Ok(())
@@ -148,4 +171,64 @@ pub(super) fn ended(protocol: &'static str, end: Result<(), End>) {
         Ok(()) | Err(End::Closed | End::Logout | End::Idle) => {}
         Err(error) => tracing::debug!(event = "session_failed", protocol, %error),
     }
+}
+
+/// Opens the listener for other backends.
+pub(super) async fn peers(
+    base: &Base,
+    running: &mut Running,
+    transfers: &Arc<Transfers>,
+) -> Result<()> {
+    let (Some(address), Some(tls)) = (&base.settings.listeners.transfer, &base.tls) else {
+        return Ok(());
+    };
+    let socket = listener::bind("transfers", address).await?;
+    let (settings, tls) = (Arc::clone(&base.settings), tls.clone());
+    let transfers = Arc::clone(transfers);
+    let stopping = base.stopping.clone();
+    running.tasks.spawn(listener::serve(
+        socket,
+        peer::SESSIONS_MAX,
+        b"",
+        stopping,
+        move |socket, _| {
+            let (settings, tls) = (Arc::clone(&settings), tls.clone());
+            let transfers = Arc::clone(&transfers);
+            async move {
+                match peer::accept(&settings, &tls, socket).await {
+                    Ok(Some((link, peer, Service::Transfer))) => transfers.serve(link, peer).await,
+                    Ok(Some((_, _, Service::Append)) | None) => {}
+                    Err(error) => tracing::debug!(event = "peer_refused", %error),
+                }
+            }
+        },
+    ));
+    Ok(())
+}
+
+/// Opens the admin interface.
+pub(super) async fn admin(
+    base: &Base,
+    running: &mut Running,
+    backend: Option<BackendPart>,
+    master: Option<MasterHandle>,
+) -> Result<()> {
+    let (Some(address), Some(tls)) = (&base.settings.listeners.admin, &base.tls) else {
+        return Ok(());
+    };
+    let socket = listener::bind("the admin interface", address).await?;
+    let context = admin::Context {
+        settings: Arc::clone(&base.settings),
+        metrics: Arc::clone(&base.metrics),
+        health: Arc::clone(&base.health),
+        state: master.is_none().then(|| Arc::clone(&base.state)),
+        backend,
+        master,
+        limits: admin::Limits::default(),
+    };
+    let stopping = base.stopping.clone();
+    running
+        .tasks
+        .spawn(admin::serve(socket, tls.clone(), context, stopping));
+    Ok(())
 }

@@ -9,12 +9,14 @@ use tokio::time::timeout;
 
 use super::listen::{self, Mail, ended};
 use super::{Base, Running, open_partitions};
+use crate::admin::BackendPart;
 use crate::backend::{Backend, membership, publish};
 use crate::directory::{Directory, replica};
 use crate::frontend::{Frontend, Router};
 use crate::mupdate::{self, Server, master};
 use crate::net::listener;
 use crate::stop::stopped;
+use crate::transfer::Transfers;
 
 /// A server that cannot reach the master serves after so long what its own records say it owns.
 const MASTER_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +45,7 @@ pub(super) async fn mupdate(base: &Base, running: &mut Running) -> Result<()> {
             health.set_ready(false);
         }
     });
+    listen::admin(base, running, None, Some(handle.clone())).await?;
     let server = Arc::new(Server {
         settings: Arc::clone(settings),
         accounts: Some(Arc::clone(&base.accounts)),
@@ -70,12 +73,13 @@ pub(super) async fn mupdate(base: &Base, running: &mut Running) -> Result<()> {
 pub(super) async fn backend(base: &Base, running: &mut Running) -> Result<Arc<Backend>> {
     let directory = directory(base, None)?;
     let backend = open_backend(base, running, Some(directory.clone())).await?;
-    join(base, running, &backend, directory).await;
+    join(base, running, &backend, directory).await?;
     listen::mail(base, running, Mail::Backend(Arc::clone(&backend))).await?;
     Ok(backend)
 }
 
 pub(super) async fn frontend(base: &Base, running: &mut Running) -> Result<()> {
+    listen::admin(base, running, None, None).await?;
     let frontend = open_frontend(base, running, None).await?;
     listen::mail(base, running, Mail::Frontend(frontend)).await
 }
@@ -87,13 +91,18 @@ pub(super) async fn unified(base: &Base, running: &mut Running) -> Result<()> {
             let (partition, stopping) = (Arc::clone(partition), base.stopping.clone());
             running.tasks.spawn(publish::discard(partition, stopping));
         }
+        let part = BackendPart {
+            backend: Arc::clone(&backend),
+            transfers: None,
+        };
+        listen::admin(base, running, Some(part), None).await?;
         return listen::mail(base, running, Mail::Backend(backend)).await;
     }
     let (handle, thread) = replica::start(&base.settings.data_dir)?;
     running.replica = Some(thread);
     let directory = directory(base, Some(handle.clone()))?;
     let backend = open_backend(base, running, Some(directory.clone())).await?;
-    join(base, running, &backend, directory.clone()).await;
+    join(base, running, &backend, directory.clone()).await?;
     let router = Router::new(Arc::clone(&base.settings), directory, handle);
     let frontend = make_frontend(base, router, Some(Arc::clone(&backend))).await?;
     listen::mail(base, running, Mail::Unified(backend, frontend)).await
@@ -129,7 +138,12 @@ async fn open_backend(
 
 /// Reports to the master and keeps it told. A restored volume is noticed before it is served, as long
 /// as the master can be reached.
-async fn join(base: &Base, running: &mut Running, backend: &Arc<Backend>, directory: Directory) {
+async fn join(
+    base: &Base,
+    running: &mut Running,
+    backend: &Arc<Backend>,
+    directory: Directory,
+) -> Result<()> {
     let stopping = || base.stopping.clone();
     running.tasks.spawn(membership::run(
         Arc::clone(backend),
@@ -143,11 +157,22 @@ async fn join(base: &Base, running: &mut Running, backend: &Arc<Backend>, direct
             .tasks
             .spawn(publish::run(backend, partition, directory, stopping()));
     }
+    let tls = base.tls.clone().context("a backend needs `tls`")?;
+    let transfers = Transfers::new(Arc::clone(backend), tls);
+    backend.set_transfers(&transfers);
+    running.tasks.spawn(Arc::clone(&transfers).run(stopping()));
+    listen::peers(base, running, &transfers).await?;
+    let part = BackendPart {
+        backend: Arc::clone(backend),
+        transfers: Some(transfers),
+    };
+    listen::admin(base, running, Some(part), None).await?;
     let mut reports = backend.membership.reports();
     let reported = reports.wait_for(|count| *count > 0);
     if timeout(MASTER_PATIENCE, reported).await.is_err() {
         tracing::warn!(event = "serving_without_master");
     }
+    Ok(())
 }
 
 async fn open_frontend(

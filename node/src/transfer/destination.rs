@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use murder_locations::ownership::{OwnershipEvent, OwnershipRefusal};
 use murder_locations::request::{Request, Response, UnitRef};
-use murder_model::{Attempt, Epoch, Guid, PartitionName, ServerName};
+use murder_model::{Attempt, Epoch, Guid, PartitionName, ServerName, UnitId};
 use murder_store::mail::{MessageRow, TransferContent, TransferRow, UnitHead, unit};
 use murder_store::rows::{BlobSource, Table};
 use murder_store::structure;
@@ -415,14 +415,19 @@ impl Session<'_> {
             ToDestination::Abort { attempt } => {
                 self.prepared = false;
                 let event = OwnershipEvent::AbortAttempt { move_id, attempt };
-                self.record(event).await
+                record(self.transfers, &self.partition, self.staged.unit, event).await
             }
             ToDestination::GiveUp => {
                 self.prepared = false;
                 // Whatever freeze the source began, it is over.
                 let attempt = Attempt::new(u32::MAX);
-                self.record(OwnershipEvent::DropStaging { move_id, attempt })
-                    .await
+                record(
+                    self.transfers,
+                    &self.partition,
+                    self.staged.unit,
+                    OwnershipEvent::DropStaging { move_id, attempt },
+                )
+                .await
             }
             ToDestination::Decided => {
                 let outcome = self.transfers.decide(&self.partition, unit).await?;
@@ -456,18 +461,19 @@ impl Session<'_> {
             Err(refusal) => Err(stale(&refusal)),
         })
     }
+}
 
-    async fn record(
-        &self,
-        event: OwnershipEvent,
-    ) -> Result<Result<ToSource, Refused>, TransferError> {
-        let unit = self.staged.unit;
-        let backend = &self.transfers.backend;
-        match backend.apply_event(&self.partition, unit, event).await {
-            Ok(_) => Ok(Ok(ToSource::Done)),
-            Err(EventError::Refused(refusal)) => Ok(Err(stale(&refusal))),
-            Err(error) => Err(error.into()),
-        }
+/// Applies an event to the record of a unit on its way here.
+async fn record(
+    transfers: &Transfers,
+    partition: &PartitionHandle,
+    unit: UnitId,
+    event: OwnershipEvent,
+) -> Result<Result<ToSource, Refused>, TransferError> {
+    match transfers.backend.apply_event(partition, unit, event).await {
+        Ok(_) => Ok(Ok(ToSource::Done)),
+        Err(EventError::Refused(refusal)) => Ok(Err(stale(&refusal))),
+        Err(error) => Err(error.into()),
     }
 }
 

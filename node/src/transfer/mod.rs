@@ -11,6 +11,7 @@
 //! move is settled by [`resume`].
 
 mod apply;
+mod commands;
 mod copy;
 mod destination;
 mod grant;
@@ -35,6 +36,7 @@ use crate::backend::{Backend, EventError};
 use crate::directory::{AskError, Directory};
 use crate::net::{PeerIdentity, Tls};
 use crate::peer::{Link, LinkError};
+use crate::stop::stopped;
 use job::{Job, Jobs};
 use message::{Reason, ToDestination};
 
@@ -140,7 +142,7 @@ impl Transfers {
             tokio::select! {
                 () = self.wake.notified() => {}
                 _ = tick.tick() => self.drop_expired(),
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
             }
         }
         self.stopping.send_replace(true);
@@ -163,7 +165,7 @@ impl Transfers {
         };
         let ended = tokio::select! {
             ended = conversation => ended,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         };
         match ended {
             Ok(()) | Err(TransferError::Link(LinkError::Closed)) => {}
@@ -243,7 +245,7 @@ impl Transfers {
         tasks.spawn(async move {
             tokio::select! {
                 () = task => {}
-                _ = stop.wait_for(|stop| *stop) => {}
+                () = stopped(&mut stop) => {}
             }
         });
     }

@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod moving;
 mod mupdate;
 mod routing;
 mod single;

@@ -102,8 +102,11 @@ impl Session {
     }
 
     pub(super) async fn rename(&self, rename: &Rename) -> Answer {
-        if rename.location.is_some() {
-            return Ok(Reply::no("[CANNOT] this server has no others to move to"));
+        if let Some(location) = &rename.location {
+            if rename.from != rename.to {
+                return Ok(Reply::no("[CANNOT] a move keeps the name"));
+            }
+            return self.xfer(&rename.from, location, None).await;
         }
         let to = granted!(self.name(&rename.to));
         let (place, from) = granted!(self.rename_source(&rename.from).await);

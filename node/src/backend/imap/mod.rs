@@ -13,6 +13,7 @@ mod select;
 mod selected;
 mod status;
 mod store;
+mod xfer;
 
 use std::sync::Arc;
 
@@ -244,7 +245,11 @@ impl Session {
             } => self.list_rights(&mailbox, &identifier).await,
             Command::MyRights { mailbox } => self.my_rights(&mailbox).await,
             Command::Idle => self.idle().await,
-            Command::Xfer { .. } => Ok(Reply::no("[CANNOT] this server has no others to move to")),
+            Command::Xfer {
+                mailbox,
+                server,
+                partition,
+            } => self.xfer(&mailbox, &server, partition.as_deref()).await,
             Command::Other { verb, .. } if verb == PUBLISHED && self.identity.via.is_some() => {
                 self.backend.published().await;
                 Ok(Reply::ok("done"))
