@@ -6,6 +6,7 @@
 //! answers only what rule O5 allows (`docs/ownership.md`). A database that finds in a report that it
 //! has lost something does the same by itself.
 
+mod count;
 mod cyrus;
 mod operator;
 mod own;
@@ -24,6 +25,7 @@ use self::tables::{META, META_KEY, Meta, Tables};
 use crate::record::{Position, ServerRecord, Standing, UnitRecord};
 use crate::request::{DecodeError, Identity, Refusal, Request, Response, Role, UnitRef, encode};
 
+pub use count::NameCount;
 pub use reader::{CHANGES_PAGE_MAX, LIST_SCAN_MAX, MasterReader, Since, Snapshot};
 
 /// How a master is opened.

@@ -25,7 +25,7 @@ pub const LIST_SCAN_MAX: usize = 10_000;
 /// Reads committed state; cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
 pub struct MasterReader {
-    database: Arc<Database>,
+    pub(super) database: Arc<Database>,
 }
 
 /// What follows a position.
@@ -42,7 +42,7 @@ impl MasterReader {
         Self { database }
     }
 
-    fn meta(tx: &ReadTransaction) -> Result<Meta, MasterError> {
+    pub(super) fn meta(tx: &ReadTransaction) -> Result<Meta, MasterError> {
         let meta = read(&tx.open_table(META)?, META_KEY)?;
         Ok(meta.expect("a master writes its row before it is opened"))
     }

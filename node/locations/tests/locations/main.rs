@@ -1,6 +1,8 @@
 //! The master, its replicas and the rules of ownership, from outside.
 
 #[cfg(test)]
+mod counts;
+#[cfg(test)]
 mod cyrus_rows;
 #[cfg(test)]
 mod figures;
