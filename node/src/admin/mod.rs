@@ -8,8 +8,10 @@
 //! then the change is made, durably, then it is answered. A caller that goes away in between does
 //! not stop the change. Everything a caller could let grow or wait has a limit in [`Limits`].
 
+mod body;
 pub mod commands;
 mod connection;
+mod master;
 mod refusal;
 mod status;
 
@@ -19,12 +21,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
-use axum::routing::get;
+use axum::routing::{get, post};
 use murder_api::Settings;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use self::commands::TransferCommands;
+use self::master::NameCounts;
 use self::refusal::Refused;
 use crate::backend::Backend;
 use crate::mupdate::master::MasterHandle;
@@ -100,17 +103,54 @@ pub struct Context {
 pub async fn serve(listener: TcpListener, tls: Tls, context: Context, stop: watch::Receiver<bool>) {
     let limits = context.limits;
     let cluster = context.settings.cluster.clone();
-    let router = router(Arc::new(context));
+    let router = router(Admin {
+        context,
+        names: NameCounts::default(),
+        turn: Arc::default(),
+    });
     connection::serve(listener, tls, limits, cluster, router, stop).await;
 }
 
-fn router(context: Arc<Context>) -> Router {
-    Router::new()
-        .route("/v1/status", get(status::status))
+/// What requests share.
+struct Admin {
+    context: Context,
+    names: NameCounts,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Admin {
+    /// Runs a command after those before it, and to its end even if the caller goes away.
+    async fn in_turn<T, F>(&self, command: F) -> Result<T, Refused>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Refused>> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let running = tokio::spawn(async move {
+            let outcome = command.await;
+            drop(turn);
+            outcome
+        });
+        running.await.unwrap_or_else(|_| {
+            let message = "the command ended early; whether it was done is unknown";
+            Err(Refused::unavailable(message))
+        })
+    }
+}
+
+fn router(admin: Admin) -> Router {
+    let mut router = Router::new().route("/v1/status", get(status::status));
+    if admin.context.master.is_some() {
+        router = router
+            .route("/v1/servers", get(master::servers))
+            .route("/v1/servers/{name}/cordon", post(master::cordon))
+            .route("/v1/servers/{name}/retire", post(master::retire));
+    }
+    router
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(context.limits.body_bytes))
-        .with_state(context)
+        .layer(DefaultBodyLimit::max(admin.context.limits.body_bytes))
+        .with_state(Arc::new(admin))
 }
 
 async fn unknown_path(uri: Uri) -> Refused {
@@ -119,8 +159,5 @@ async fn unknown_path(uri: Uri) -> Refused {
 }
 
 async fn wrong_method(method: Method) -> Refused {
-    Refused::wrong_method(match method {
-        Method::GET | Method::HEAD => "POST",
-        _ => "another method",
-    })
+    Refused::wrong_method(&method)
 }

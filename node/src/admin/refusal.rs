@@ -1,9 +1,10 @@
 //! Refusals: a status of 4xx or 5xx with a word for programs and a sentence for people.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use murder_api::admin::ErrorBody;
+use murder_locations::master::MasterError;
 use murder_locations::request::Refusal;
 use murder_store::mail::MailError;
 
@@ -36,8 +37,22 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message)
     }
 
-    pub(super) fn wrong_method(allowed: &str) -> Self {
-        let message = format!("this path takes {allowed}");
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        let message = format!("the body has more than {bytes_max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TooLarge", message)
+    }
+
+    pub(super) fn too_slow() -> Self {
+        let message = "the body did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "TooSlow", message)
+    }
+
+    pub(super) fn wrong_method(method: &Method) -> Self {
+        let message = format!("this path does not take {method}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
@@ -69,6 +84,12 @@ impl From<Fenced> for Refused {
 impl From<MailError> for Refused {
     fn from(error: MailError) -> Self {
         Self::unavailable(format!("cannot read the store: {error}"))
+    }
+}
+
+impl From<MasterError> for Refused {
+    fn from(error: MasterError) -> Self {
+        Self::unavailable(error.to_string())
     }
 }
 

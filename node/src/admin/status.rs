@@ -7,17 +7,16 @@ use axum::extract::State;
 use murder_api::admin::NodeStatus;
 use murder_model::{Fence, Term};
 
-use super::Context;
+use super::master::reading;
 use super::refusal::Refused;
+use super::{Admin, Context};
 use crate::telemetry::metrics::Protocol;
 
-pub(super) async fn status(
-    State(context): State<Arc<Context>>,
-) -> Result<Json<NodeStatus>, Refused> {
-    node_status(&context).await.map(Json)
+pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Result<Json<NodeStatus>, Refused> {
+    node_status(&admin.context).await.map(Json)
 }
 
-async fn node_status(context: &Arc<Context>) -> Result<NodeStatus, Refused> {
+async fn node_status(context: &Context) -> Result<NodeStatus, Refused> {
     let (fence, term) = numbers(context).await?;
     let settings = &context.settings;
     Ok(NodeStatus {
@@ -35,10 +34,14 @@ async fn node_status(context: &Arc<Context>) -> Result<NodeStatus, Refused> {
 
 /// Highest fence seen; highest term promised or, of a master, its own.
 async fn numbers(context: &Context) -> Result<(Fence, Term), Refused> {
-    if let Some(state) = &context.state {
-        return Ok((state.fence(), state.promised()));
+    if let Some(master) = &context.master {
+        return reading(master, |reader| {
+            Ok((reader.fence()?, reader.position()?.term))
+        })
+        .await;
     }
-    Ok((Fence::new(0), Term::new(0)))
+    let state = context.state.as_ref();
+    Ok(state.map_or_else(Default::default, |state| (state.fence(), state.promised())))
 }
 
 fn sessions(context: &Context, protocol: &'static str) -> u64 {

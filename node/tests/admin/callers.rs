@@ -128,7 +128,7 @@ async fn unknown_paths_and_wrong_methods_are_named() {
         let message = format!("this node has no {path}");
         assert_eq!(answer, refused("404 Not Found", "NotFound", &message));
     }
-    let message = "this path takes another method";
+    let message = "this path does not take POST";
     let expected = refused("405 Method Not Allowed", "MethodNotAllowed", message);
     let answer = node.post(&tls, "/v1/status", "").await;
     assert_eq!(answer.replace("allow: GET,HEAD\r\n", ""), expected);

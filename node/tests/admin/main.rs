@@ -6,3 +6,4 @@ mod harness;
 
 mod callers;
 mod limits;
+mod master;
