@@ -14,7 +14,7 @@ async fn murder() -> Murder {
 }
 
 /// A session of an administrator of Cyrus servers.
-fn cyrus(murder: &Murder) -> Client {
+pub(crate) fn administrator(murder: &Murder) -> Client {
     let master = murder.nodes()[0].name();
     let mut client = Client::connect(murder.addresses(master).unwrap().mupdate);
     let mut greeting = vec![client.line()];
@@ -39,7 +39,7 @@ fn cyrus(murder: &Murder) -> Client {
 }
 
 /// All lines of an answer whose rows have the tag, too.
-fn rows(client: &mut Client, command: &str) -> Vec<String> {
+pub(crate) fn rows(client: &mut Client, command: &str) -> Vec<String> {
     client.send(format!("t {command}\r\n").as_bytes());
     let mut lines = Vec::new();
     loop {
@@ -56,7 +56,7 @@ fn rows(client: &mut Client, command: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_cyrus_servers_are_reserved_activated_found_listed_and_deleted() {
     let murder = murder().await;
-    let mut client = cyrus(&murder);
+    let mut client = administrator(&murder);
     assert_eq!(
         client.command("FIND \"user.old\""),
         ["t OK \"Search completed\""]
@@ -105,7 +105,7 @@ async fn an_update_stream_tells_what_is_and_then_what_changes() {
     let mut alice = Client::login(&murder, "fe-0", "alice");
     // Listed means told to the master.
     alice.ok("LIST \"\" \"*\"");
-    let mut client = cyrus(&murder);
+    let mut client = administrator(&murder);
     client.send(b"t UPDATE\r\n");
     let mut names = Vec::new();
     loop {
