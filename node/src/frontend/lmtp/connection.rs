@@ -265,11 +265,12 @@ impl Connection {
                 progress = true;
             }
         }
-        if self.unflushed && self.client.output().is_empty() {
-            if let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(context) {
-                flushed?;
-                self.unflushed = false;
-            }
+        if self.unflushed
+            && self.client.output().is_empty()
+            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(context)
+        {
+            flushed?;
+            self.unflushed = false;
         }
         match self.poll_read(context) {
             Poll::Ready(read) => Poll::Ready(read),

@@ -31,7 +31,7 @@ pub(super) struct Leg {
 #[derive(Debug)]
 enum State {
     /// Recipients are being named.
-    Open(Connection),
+    Open(Box<Connection>),
     /// Content is under way.
     Carrying {
         queue: mpsc::Sender<Piece>,
@@ -122,7 +122,7 @@ impl Leg {
         match outcome {
             Ok((index, reply)) => {
                 self.accepted += usize::from(reply.is_success());
-                self.state = State::Open(connection);
+                self.state = State::Open(Box::new(connection));
                 Ok((index, reply))
             }
             Err(error) => Err(self.fail(pool, &error)),
@@ -169,7 +169,7 @@ impl Leg {
             return;
         };
         let (queue, pieces) = mpsc::channel(PIECES_MAX);
-        let carried = carry(connection, pieces, Arc::clone(taken), patience.clone());
+        let carried = carry(*connection, pieces, Arc::clone(taken), patience.clone());
         self.state = State::Carrying {
             queue,
             task: Carrying(tokio::spawn(carried)),
@@ -213,7 +213,7 @@ impl Leg {
                     self.carried(pool, carried);
                 }
             }
-            State::Open(connection) => pool.put(&self.target, connection),
+            State::Open(connection) => pool.put(&self.target, *connection),
             ended @ State::Over { .. } => self.state = ended,
         }
     }
@@ -235,7 +235,7 @@ impl Leg {
     /// Ends the leg without content; the backend delivers nothing.
     pub(super) fn abandon(self, pool: &Pool) {
         if let State::Open(connection) = self.state {
-            pool.put(&self.target, connection);
+            pool.put(&self.target, *connection);
         }
     }
 
