@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -17,10 +18,23 @@ pub struct Console {
 
 #[derive(Debug)]
 struct Phase {
-    label: String,
+    label: &'static str,
     total: u64,
     told: u64,
+    begun: Instant,
     bar: Option<ProgressBar>,
+}
+
+impl Phase {
+    /// The time left, if it goes on as it went so far.
+    fn left(&self, done: u64) -> String {
+        if done == 0 || done >= self.total {
+            return String::new();
+        }
+        let seconds = self.begun.elapsed().as_secs_f64() / done as f64;
+        let left = seconds * (self.total - done) as f64;
+        format!("about {left:.0} s left")
+    }
 }
 
 impl Default for Console {
@@ -41,34 +55,42 @@ impl Console {
         }
     }
 
-    /// Begins a phase of `total` steps.
-    pub fn begin(&self, label: &str, total: u64) {
+    /// Begins a phase of `total` steps, which takes the place of the one before.
+    pub fn begin(&self, label: &'static str, total: u64) {
+        self.end();
         let bar = self.interactive.then(|| {
-            let style = ProgressStyle::with_template(
-                "{prefix:>8} [{bar:40}] {pos}/{len} {msg} {elapsed} (left {eta})",
-            );
-            let bar = ProgressBar::new(total).with_prefix(label.to_owned());
+            let style =
+                ProgressStyle::with_template("{prefix:>8} [{bar:40}] {pos}/{len} {wide_msg}");
+            let bar = ProgressBar::new(total).with_prefix(label);
             match style {
                 Ok(style) => bar.with_style(style.progress_chars("=> ")),
                 Err(_) => bar,
             }
         });
         *self.lock() = Some(Phase {
-            label: label.to_owned(),
+            label,
             total,
             told: 0,
+            begun: Instant::now(),
             bar,
         });
     }
 
-    /// Tells how far the phase is.
-    pub fn progress(&self, done: u64, detail: &str) {
+    /// Tells how far a phase is; nothing, if another one has taken its place.
+    pub fn progress(&self, label: &str, done: u64, detail: &str) {
         let mut guard = self.lock();
-        let Some(phase) = guard.as_mut() else {
+        let Some(phase) = guard.as_mut().filter(|phase| phase.label == label) else {
             return;
         };
+        let left = phase.left(done);
+        let comma = if detail.is_empty() || left.is_empty() {
+            ""
+        } else {
+            ", "
+        };
+        let detail = format!("{detail}{comma}{left}");
         if let Some(bar) = &phase.bar {
-            bar.set_message(detail.to_owned());
+            bar.set_message(detail);
             bar.set_position(done);
             return;
         }
@@ -77,6 +99,17 @@ impl Console {
             phase.told = step;
             let line = format!("{:>8}: {done}/{} {detail}", phase.label, phase.total);
             print(line.trim_end());
+        }
+    }
+
+    /// Corrects how many steps there are.
+    pub fn set_total(&self, label: &str, total: u64) {
+        let mut guard = self.lock();
+        if let Some(phase) = guard.as_mut().filter(|phase| phase.label == label) {
+            phase.total = total;
+            if let Some(bar) = &phase.bar {
+                bar.set_length(total);
+            }
         }
     }
 

@@ -1,43 +1,46 @@
-//! The demonstration: mail is delivered and read while the node is killed, and then every message
-//! is accounted for.
+//! The demonstration: mail is delivered and read while a backend is drained and another one is
+//! killed (or, with a single node, while that one is killed), and then every message is accounted for.
 
 mod deliver;
+mod drained;
+mod experience;
 mod ledger;
+mod local;
+mod mailbox;
 mod read;
 mod report;
+mod seen;
+mod single;
 mod verify;
 
-use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::console::Console;
+use crate::imap::{Failure, Session};
 use crate::mail::Sources;
-use crate::murder::{Murder, Plan};
-use crate::node::Addresses;
+use crate::murder::Murder;
 
-pub use ledger::{Delivery, Experience, Ledger, Seen, State};
-pub use report::Report;
+pub use drained::run as run_murder;
+pub use experience::{Experience, Phase};
+pub use ledger::{Copied, Delivery, Ledger, State};
+pub use local::{Backend, Local, Options as LocalOptions, Status};
+pub use mailbox::Mailbox;
+pub use report::{Moved, Report};
+pub use seen::{Found, Seen, View};
+pub use single::{NODE, password_file, run as run_single};
 pub use verify::{Copies, Findings};
 
 /// Sessions that deliver at the same time.
 const DELIVERING_SESSIONS: usize = 8;
 
-/// Clients that read, flag and idle meanwhile.
+/// Clients that read, flag, copy and idle meanwhile.
 const READING_CLIENTS: usize = 6;
-
-/// The node is killed when so many percent of the deliveries are acknowledged.
-const KILLS_AT_PERCENT: [usize; 2] = [30, 65];
-
-/// The node.
-pub const NODE: &str = "un-a";
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -48,115 +51,115 @@ pub struct Options {
     pub users: usize,
     /// The node program.
     pub node: PathBuf,
-    /// An existing folder that the node keeps everything in.
+    /// The operator's program.
+    pub operator: PathBuf,
+    /// The murder.
+    pub manifest: PathBuf,
+    /// An existing folder that everything is kept in.
     pub state: PathBuf,
 }
 
-/// What the clients share.
+/// What a demonstration leaves running.
 #[derive(Debug)]
-pub(crate) struct World {
-    pub(crate) addresses: Addresses,
-    pub(crate) password: String,
-    pub(crate) users: Vec<String>,
-    pub(crate) ledger: Ledger,
-    pub(crate) console: Console,
+pub enum Left {
+    /// One node.
+    Single(Box<Murder>),
+    /// A murder and its supervisor.
+    Murder(Local),
 }
 
-/// Runs it; the node is left running for the caller.
-pub async fn run(options: &Options) -> Result<(Report, Murder)> {
-    let begun = Instant::now();
-    let console = Console::default();
-    let password = make_password(&options.state)?;
-    let users: Vec<_> = (1..=options.users)
-        .map(|number| format!("user{number:04}"))
-        .collect();
-    let plan = Plan::single(&options.node)
-        .users(users.iter().cloned())
-        .password(&password)
-        .settings(json!({ "logging": { "level": "warn" } }));
-    let mut murder = plan.prepare_in(&options.state)?;
-    console.say(&format!(
-        "{} accounts, user0001 to user{:04}",
-        users.len(),
-        users.len()
-    ));
+/// Where clients connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door {
+    pub(crate) imap: SocketAddr,
+    pub(crate) lmtp: SocketAddr,
+}
+
+/// What the clients share. Nothing else knows addresses.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// The frontends.
+    doors: Vec<Door>,
+    password: String,
+    users: Vec<String>,
+    /// Whether there are shared folders.
+    shared: bool,
+    ledger: Ledger,
+    console: Console,
+}
+
+impl World {
+    /// Where a client delivers: the frontends take turns.
+    fn lmtp(&self, client: usize) -> SocketAddr {
+        self.doors[client % self.doors.len()].lmtp
+    }
+
+    /// A user's IMAP session: the frontends take turns.
+    async fn login(&self, user: usize) -> Result<Session> {
+        let imap = self.doors[user % self.doors.len()].imap;
+        Session::login(imap, &self.users[user], &self.password).await
+    }
+
+    /// Whether a user may copy into the shared folders.
+    const fn may_post(&self, user: usize) -> bool {
+        user.is_multiple_of(2)
+    }
+
+    /// Whether a session ended because its selected mailbox went to another server.
+    fn is_moved(&self, failure: &Failure) -> bool {
+        matches!(failure, Failure::Bye { text, .. } if text.contains("moved"))
+    }
+}
+
+/// The clients of a demonstration.
+struct Load {
+    readers: JoinSet<()>,
+    senders: JoinSet<()>,
+}
+
+impl Load {
+    fn start(world: &Arc<World>) -> Self {
+        let mut readers = JoinSet::new();
+        for number in 0..READING_CLIENTS.min(world.users.len()) {
+            readers.spawn(read::client(Arc::clone(world), number));
+        }
+        let mut senders = JoinSet::new();
+        for number in 0..DELIVERING_SESSIONS {
+            senders.spawn(deliver::session(Arc::clone(world), number));
+        }
+        Self { readers, senders }
+    }
+
+    /// Waits until everything is delivered, and ends the clients that read.
+    async fn finish(mut self, world: &World) -> Result<()> {
+        while let Some(ended) = self.senders.join_next().await {
+            ended.context("a delivering client failed")?;
+        }
+        world.ledger.finish_load();
+        while let Some(ended) = self.readers.join_next().await {
+            ended.context("a reading client failed")?;
+        }
+        world.console.end();
+        Ok(())
+    }
+}
+
+/// Collects the mail and chooses its recipients.
+fn plan(options: &Options, shared: bool, console: &Console) -> Result<Ledger> {
     let collected = options.sources.collect()?;
     for remark in &collected.remarks {
         console.say(remark);
     }
-    let ledger = Ledger::plan(collected.messages, &users, options.sources.seed);
+    let seed = options.sources.seed;
+    let ledger = Ledger::plan(collected.messages, options.users, shared, seed);
     console.say(&ledger.summary());
-    let took = murder.start(NODE).await?;
-    console.say(&format!("node ready in {} ms", took.as_millis()));
-    let world = Arc::new(World {
-        addresses: murder.addresses(NODE)?,
-        password,
-        users,
-        ledger,
-        console,
-    });
-    under_load(&world, &mut murder).await?;
-    let findings = verify::read_back(&world).await?;
-    let report = Report::of(&world.ledger, &findings, begun.elapsed());
-    Ok((report, murder))
+    Ok(ledger)
 }
 
-/// Delivers everything while clients read and the node is killed.
-async fn under_load(world: &Arc<World>, murder: &mut Murder) -> Result<()> {
-    let total = world.ledger.deliveries.len();
-    world.console.begin("deliver", total as u64);
-    let mut readers = JoinSet::new();
-    for number in 0..READING_CLIENTS.min(world.users.len()) {
-        readers.spawn(read::client(Arc::clone(world), number));
-    }
-    let mut senders = JoinSet::new();
-    for number in 0..DELIVERING_SESSIONS {
-        senders.spawn(deliver::session(Arc::clone(world), number));
-    }
-    for percent in KILLS_AT_PERCENT {
-        world.ledger.reached(total * percent / 100).await;
-        murder.kill(NODE)?;
-        let took = murder.start(NODE).await?;
-        world.ledger.count_kill();
-        world.console.say(&format!(
-            "node killed (kill -9) at {percent} %, ready again in {} ms",
-            took.as_millis()
-        ));
-    }
-    while let Some(ended) = senders.join_next().await {
-        ended.context("a delivering client failed")?;
-    }
-    world.ledger.finish_load();
-    while let Some(ended) = readers.join_next().await {
-        ended.context("a reading client failed")?;
-    }
-    world.console.end();
-    Ok(())
-}
-
-/// One password for all users, in a file that only the owner reads.
-fn make_password(state: &Path) -> Result<String> {
-    let mut octets = [0; 12];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut octets))
-        .context("cannot read random octets")?;
-    let password: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    let path = password_file(state);
-    let file = fs::File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path);
-    file.and_then(|mut file| std::io::Write::write_all(&mut file, password.as_bytes()))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(password)
-}
-
-/// Where the users' password is kept.
-#[must_use]
-pub fn password_file(state: &Path) -> PathBuf {
-    state.join("password")
+/// Reads everything back and puts the table together.
+async fn account(world: &World, moved: Option<&Moved>, begun: Instant) -> Result<Report> {
+    let findings = verify::read_back(world).await?;
+    Ok(Report::of(&world.ledger, &findings, moved, begun.elapsed()))
 }
 
 /// Milliseconds, for counters.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use murder_proto::imap::client::{
-    Data, Encoder, Event, FetchItems, Kind, Limits, LiteralStyle, Response, ResponseReader,
-    StatusResponse,
+    CopiedUids, Data, Encoder, Event, FetchItems, Kind, Limits, LiteralStyle, Response,
+    ResponseCode, ResponseReader, StatusResponse,
 };
 use murder_proto::imap::response::Status;
 use rustls::ClientConfig;
@@ -29,6 +29,51 @@ const LIMITS: Limits = Limits {
 
 /// Input that is read at once.
 const READ_BYTES: usize = 64 << 10;
+
+/// Why a command failed, where the server said so. It is the source of the error.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// `NO` or `BAD`; the connection goes on.
+    #[error("{verb} was refused: {status}{} {text}", told(code.as_ref()))]
+    Refused {
+        /// The command.
+        verb: String,
+        /// `NO` or `BAD`.
+        status: &'static str,
+        /// Response code without its brackets.
+        code: Option<String>,
+        /// Text for people.
+        text: String,
+    },
+    /// `* BYE`; the connection ends.
+    #[error("the IMAP server said BYE:{} {text}", told(code.as_ref()))]
+    Bye {
+        /// Response code without its brackets.
+        code: Option<String>,
+        /// Text for people.
+        text: String,
+    },
+}
+
+impl Failure {
+    /// Of an error of a [`Session`].
+    #[must_use]
+    pub fn of(error: &anyhow::Error) -> Option<&Self> {
+        error.downcast_ref()
+    }
+
+    /// Whether a command was refused with this code.
+    #[must_use]
+    pub fn has_code(&self, name: &str) -> bool {
+        let (Self::Refused { code, .. } | Self::Bye { code, .. }) = self;
+        let code = code.as_deref().and_then(|code| code.split(' ').next());
+        code.is_some_and(|code| code.eq_ignore_ascii_case(name))
+    }
+}
+
+fn told(code: Option<&String>) -> String {
+    code.map_or_else(String::new, |code| format!(" [{code}]"))
+}
 
 /// What SELECT told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -178,6 +223,44 @@ impl Session {
         Ok(())
     }
 
+    /// UID COPY; what COPYUID told, if anything was copied.
+    pub async fn copy(&mut self, uids: &str, mailbox: &str) -> Result<Option<CopiedUids>> {
+        let status = self
+            .run(
+                "UID COPY",
+                |line| line.raw(uids).astring(mailbox.as_bytes()),
+                |_| Ok(()),
+            )
+            .await?;
+        Ok(status.code.as_ref().and_then(ResponseCode::copy_uid))
+    }
+
+    /// CREATE.
+    pub async fn create(&mut self, mailbox: &str) -> Result<()> {
+        self.run(
+            "CREATE",
+            |line| line.astring(mailbox.as_bytes()),
+            |_| Ok(()),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// SETACL (RFC 4314).
+    pub async fn set_acl(&mut self, mailbox: &str, who: &str, rights: &str) -> Result<()> {
+        self.run(
+            "SETACL",
+            |line| {
+                line.astring(mailbox.as_bytes())
+                    .astring(who.as_bytes())
+                    .astring(rights.as_bytes())
+            },
+            |_| Ok(()),
+        )
+        .await?;
+        Ok(())
+    }
+
     /// IDLE until the mailbox grows or the time is over; tells whether it grew.
     pub async fn idle(&mut self, limit: Duration) -> Result<bool> {
         let tag = self.send("IDLE", |line| line).await?;
@@ -192,7 +275,9 @@ impl Session {
             let Ok(response) = timeout_at(end, self.response()).await else {
                 break;
             };
-            grew = matches!(response?.data()?, Data::Exists(_));
+            let data = response?.data()?;
+            refuse_bye(&data)?;
+            grew = matches!(data, Data::Exists(_));
         }
         self.write(b"DONE\r\n").await?;
         self.finish(&tag, "IDLE", |_| Ok(())).await?;
@@ -237,12 +322,25 @@ impl Session {
         loop {
             let response = self.response().await?;
             match response.kind() {
-                Kind::Untagged => each(response.data()?)?,
+                Kind::Untagged => {
+                    let data = response.data()?;
+                    if verb != "LOGOUT" {
+                        refuse_bye(&data)?;
+                    }
+                    each(data)?;
+                }
                 Kind::Tagged if response.tag() == Some(tag.as_bytes()) => {
                     let status = response.status().context("no status after a tag")?;
-                    let text = String::from_utf8_lossy(&status.text);
-                    ensure!(status.status == Status::Ok, "{verb} was refused: {text}");
-                    return Ok(status);
+                    if status.status == Status::Ok {
+                        return Ok(status);
+                    }
+                    return Err(Failure::Refused {
+                        verb: verb.to_owned(),
+                        status: status.status.name(),
+                        code: status.code.as_ref().map(code_text),
+                        text: String::from_utf8_lossy(&status.text).into_owned(),
+                    }
+                    .into());
                 }
                 _ => bail!("unexpected answer to {verb}: {response:?}"),
             }
@@ -272,6 +370,22 @@ impl Session {
             ensure!(read > 0, "the IMAP server closed the connection");
         }
     }
+}
+
+fn refuse_bye(data: &Data) -> Result<(), Failure> {
+    match data {
+        Data::Status(line) if line.status == Status::Bye => Err(Failure::Bye {
+            code: line.code.as_ref().map(code_text),
+            text: String::from_utf8_lossy(&line.text).into_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn code_text(code: &ResponseCode) -> String {
+    let name = String::from_utf8_lossy(&code.name);
+    let arguments = String::from_utf8_lossy(&code.arguments);
+    format!("{name} {arguments}").trim_end().to_owned()
 }
 
 async fn connect(address: SocketAddr) -> Result<TcpStream> {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 pub use files::{read_mail, to_crlf};
 pub use generate::{Generator, SPREAD};
+pub use history::root as repository;
 
 /// Largest message that is taken, in bytes: what a node accepts by default.
 pub const MESSAGE_BYTES_MAX: usize = 50 << 20;

@@ -1,4 +1,5 @@
-//! `make demo`: delivers and reads real mail while a node is killed, and accounts for all of it.
+//! `make demo`: delivers and reads real mail while a backend is drained and another one is killed, and
+//! accounts for all of it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,16 +7,16 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use murder_e2e::console::Console;
-use murder_e2e::demo::{self, Options};
-use murder_e2e::mail::Sources;
+use murder_e2e::demo::{self, Left, Local, Options};
+use murder_e2e::mail::{Sources, repository};
 use murder_e2e::murder::Murder;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code after Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
 
-/// Delivers and reads real mail while a node is killed, and accounts for all of it. Exits 0 only
-/// if nothing was lost or doubled.
+/// Delivers and reads real mail while a backend is drained and another one is killed, and accounts
+/// for all of it. Exits 0 only if nothing was lost, doubled or changed.
 #[derive(Debug, Parser)]
 #[command(name = "murder-demo", version)]
 struct Arguments {
@@ -23,7 +24,10 @@ struct Arguments {
     /// folder of messages.
     #[arg(long, value_name = "PATH")]
     mail: Option<PathBuf>,
-    /// Leave the node up at the end and print how to connect.
+    /// A murder in place of one node: drain a backend, kill another one.
+    #[arg(long)]
+    murder: bool,
+    /// Leave everything up at the end and print how to connect.
     #[arg(long)]
     keep: bool,
     /// Messages in all; what real mail and samples leave missing is generated.
@@ -38,7 +42,13 @@ struct Arguments {
     /// The node program. Default: murder-node beside this one.
     #[arg(long, value_name = "FILE", env = "MURDER_NODE")]
     node_binary: Option<PathBuf>,
-    /// Empty or new folder for the node's settings and data. Default: a new one below the folder
+    /// The operator's program. Default: murder-operator beside this one.
+    #[arg(long, value_name = "FILE", env = "MURDER_OPERATOR")]
+    operator_binary: Option<PathBuf>,
+    /// The murder. Default: examples/murder.yaml of the repository.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Empty or new folder for settings and data. Default: a new one below the folder
     /// for temporary files, removed at the end unless --keep is given.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -87,18 +97,43 @@ async fn demonstrate(arguments: &Arguments, console: &Console) -> Result<ExitCod
             seed: arguments.seed,
         },
         users: arguments.users as usize,
-        node: node_binary(arguments)?,
+        node: beside(arguments.node_binary.as_ref(), "murder-node")?,
+        operator: beside(arguments.operator_binary.as_ref(), "murder-operator")?,
+        manifest: match &arguments.manifest {
+            Some(path) => path.clone(),
+            None => repository()
+                .context("not in a git checkout; name the murder with --manifest")?
+                .join("examples/murder.yaml"),
+        },
         state,
     };
-    let (report, mut murder) = Box::pin(demo::run(&options)).await?;
+    let (report, left) = if arguments.murder {
+        let (report, local) = Box::pin(demo::run_murder(&options)).await?;
+        (report, Left::Murder(local))
+    } else {
+        let (report, murder) = Box::pin(demo::run_single(&options)).await?;
+        (report, Left::Single(Box::new(murder)))
+    };
     console.say(&report.to_string());
     if arguments.keep {
         if let Some(folder) = temporary {
             let _ = folder.keep();
         }
-        tell_how_to_connect(console, &options, murder)?;
+        match left {
+            Left::Single(murder) => tell_how_to_connect(console, &options, *murder)?,
+            Left::Murder(local) => tell_how_to_use(console, local)?,
+        }
     } else {
-        murder.stop_all().await?;
+        match left {
+            Left::Single(mut murder) => murder.stop_all().await?,
+            Left::Murder(local) => local.down().await?,
+        }
+        if !report.is_good()
+            && let Some(folder) = temporary
+        {
+            let kept = folder.keep();
+            console.say(&format!("logs and data are kept in {}", kept.display()));
+        }
     }
     Ok(if report.is_good() {
         ExitCode::SUCCESS
@@ -107,13 +142,41 @@ async fn demonstrate(arguments: &Arguments, console: &Console) -> Result<ExitCod
     })
 }
 
-fn node_binary(arguments: &Arguments) -> Result<PathBuf> {
-    match &arguments.node_binary {
+fn beside(given: Option<&PathBuf>, name: &str) -> Result<PathBuf> {
+    match given {
         Some(path) => Ok(path.clone()),
         None => Ok(std::env::current_exe()
             .context("cannot tell where this program lies")?
-            .with_file_name("murder-node")),
+            .with_file_name(name)),
     }
+}
+
+fn tell_how_to_use(console: &Console, local: Local) -> Result<()> {
+    let endpoints = local.endpoints()?;
+    let frontend = endpoints.frontends.first();
+    let frontend = frontend.context("there are no frontends")?;
+    let user = endpoints.users.first().context("there are no users")?;
+    let password = user.password_file.display();
+    console.say(&format!(
+        "\nThe murder stays up (state in {}).\n\
+         Connect a mail client to IMAP at {} without TLS, or at {} with TLS and the authority in\n\
+         {}, as {} and the others; their password is in {password}. For example:\n\
+         \x20 curl -u \"{}:$(cat {password})\" 'imap://{}/INBOX;MAILINDEX=1'\n\
+         LMTP listens at {}. Look at it with: {}\n\
+         End it with: {} --purge",
+        local.state().display(),
+        frontend.imap,
+        frontend.imaps,
+        endpoints.ca.display(),
+        user.user,
+        user.user,
+        frontend.imap,
+        frontend.lmtp,
+        local.command_line("status"),
+        local.command_line("down"),
+    ));
+    local.leave();
+    Ok(())
 }
 
 fn tell_how_to_connect(console: &Console, options: &Options, murder: Murder) -> Result<()> {

@@ -1,32 +1,28 @@
 //! What was sent, acknowledged and seen: the ledger that the mailboxes are compared with.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use blake3::Hash;
 use tokio::sync::watch;
 
-use super::millis;
+use super::experience::{Experience, Phase};
+use super::mailbox::{ARCHIVE, INBOX, Mailbox, SHARED};
+use super::seen::Seen;
 use crate::mail::{Kind, Message};
 use crate::random::Random;
 
 /// A message of this size or more goes to one recipient.
 const SINGLE_RECIPIENT_BYTES: usize = 1 << 20;
 
-/// Kinds of errors that are told apart; more are counted as others.
-const ERROR_KINDS_MAX: usize = 50;
-
 /// One message for one recipient.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Delivery {
     /// Index of the message.
     pub message: usize,
-    /// Index of the user.
-    pub user: usize,
-    /// Folder that it is addressed to.
-    pub folder: &'static str,
+    /// Where it is to go.
+    pub mailbox: Mailbox,
 }
 
 /// How a delivery stands.
@@ -34,47 +30,19 @@ pub struct Delivery {
 pub struct State {
     /// The server said 250.
     pub acknowledged: bool,
-    /// The server said 5xx.
+    /// The server said 5xx, or 4xx for too long.
     pub refused: bool,
     /// Attempts that were sent whole and got no answer.
     pub unanswered: u32,
 }
 
-/// What a client saw in a mailbox: it must be so forever.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// UIDVALIDITY.
-    pub uid_validity: Option<u32>,
-    /// Content by UID.
-    pub contents: BTreeMap<u32, Hash>,
-    /// Acknowledged flags by UID.
-    pub flags: BTreeMap<u32, BTreeSet<&'static str>>,
-}
-
-/// Pauses and errors of one kind of client.
-#[derive(Clone, Debug, Default)]
-pub struct Experience {
-    /// Longest time from the wish to its fulfilment, in milliseconds.
-    pub longest_pause_ms: u64,
-    /// Errors and how often they were seen.
-    pub errors: BTreeMap<String, usize>,
-    /// Things done.
-    pub done: usize,
-}
-
-impl Experience {
-    /// Something was done.
-    pub fn succeed(&mut self, took: Duration) {
-        self.done += 1;
-        self.longest_pause_ms = self.longest_pause_ms.max(millis(took));
-    }
-
-    /// An error was seen.
-    pub fn fail(&mut self, error: &str) {
-        let is_known = self.errors.contains_key(error) || self.errors.len() < ERROR_KINDS_MAX;
-        let kind = if is_known { error } else { "others" };
-        *self.errors.entry(kind.to_owned()).or_default() += 1;
-    }
+/// How the copies of a message in a mailbox stand.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Copied {
+    /// The server said OK.
+    pub acknowledged: u32,
+    /// The server said neither OK nor that nothing was done.
+    pub unknown: u32,
 }
 
 /// Everything that is known.
@@ -89,16 +57,21 @@ pub struct Ledger {
     next: AtomicUsize,
     kills: AtomicUsize,
     states: Mutex<Vec<State>>,
-    seen: Mutex<HashMap<(usize, &'static str), Seen>>,
+    seen: Mutex<HashMap<Mailbox, Seen>>,
+    copies: Mutex<HashMap<(Mailbox, Hash), Copied>>,
     delivering: Mutex<Experience>,
     reading: Mutex<Experience>,
+    phase: Mutex<Phase>,
+    /// Messages that may be delivered.
+    released: watch::Sender<usize>,
     settled: watch::Sender<usize>,
     load: watch::Sender<bool>,
 }
 
 impl Ledger {
-    /// Chooses the recipients: mostly one, for small messages sometimes up to five.
-    pub fn plan(messages: Vec<Message>, users: &[String], seed: u64) -> Self {
+    /// Chooses the recipients: mostly one, for small messages sometimes up to five, and with
+    /// `shared` the shared folders, too.
+    pub fn plan(messages: Vec<Message>, users: usize, shared: bool, seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x1ed6e5);
         // Large and small, real and generated mail are mixed.
         let mut messages = messages;
@@ -108,31 +81,43 @@ impl Ledger {
         let mut deliveries = Vec::new();
         let mut first = vec![0];
         for (index, message) in messages.iter().enumerate() {
-            let several = message.size < SINGLE_RECIPIENT_BYTES && random.below(5) == 0;
+            let is_small = message.size < SINGLE_RECIPIENT_BYTES;
+            let several = is_small && random.below(5) == 0;
             let wanted = if several { random.between(2, 5) } else { 1 };
             let folder = if random.below(10) == 0 {
-                "Archive"
+                ARCHIVE
             } else {
-                "INBOX"
+                INBOX
             };
-            let start = random.below(users.len());
-            deliveries.extend((0..wanted.min(users.len())).map(|offset| Delivery {
+            let start = random.below(users);
+            let deliver = |user, name| Delivery {
                 message: index,
-                user: (start + offset) % users.len(),
-                folder,
-            }));
+                mailbox: Mailbox::of(user, name),
+            };
+            let is_shared = shared && is_small && random.below(12) == 0;
+            if is_shared {
+                deliveries.push(deliver(0, *random.choose(&SHARED)));
+            }
+            // Half of what is shared goes to users, too.
+            if !is_shared || random.below(2) == 0 {
+                let users = (0..wanted.min(users)).map(|offset| (start + offset) % users);
+                deliveries.extend(users.map(|user| deliver(user, folder)));
+            }
             first.push(deliveries.len());
         }
         Self {
             states: Mutex::new(vec![State::default(); deliveries.len()]),
+            released: watch::Sender::new(messages.len()),
             messages,
             deliveries,
             first,
             next: AtomicUsize::new(0),
             kills: AtomicUsize::new(0),
             seen: Mutex::default(),
+            copies: Mutex::default(),
             delivering: Mutex::default(),
             reading: Mutex::default(),
+            phase: Mutex::default(),
             settled: watch::Sender::new(0),
             load: watch::Sender::new(true),
         }
@@ -142,22 +127,44 @@ impl Ledger {
     pub fn summary(&self) -> String {
         let count = |kind| self.messages.iter().filter(|m| m.kind == kind).count();
         let bytes: usize = self.messages.iter().map(|message| message.size).sum();
+        let shared = |delivery: &&Delivery| delivery.mailbox.owner().is_none();
         format!(
-            "{} messages ({} real, {} samples, {} generated), {:.1} MiB, {} deliveries",
+            "{} messages ({} real, {} samples, {} generated), {:.1} MiB, {} deliveries, {} of them to shared folders",
             self.messages.len(),
             count(Kind::Real),
             count(Kind::Sample),
             count(Kind::Generated),
             bytes as f64 / f64::from(1 << 20),
-            self.deliveries.len()
+            self.deliveries.len(),
+            self.deliveries.iter().filter(shared).count()
         )
     }
 
-    /// The next message that nobody delivers yet, and its deliveries.
-    pub fn take(&self) -> Option<(usize, std::ops::Range<usize>)> {
+    /// Lets only so many of the messages be delivered for now.
+    pub fn release(&self, messages: usize) {
+        self.released.send_replace(messages);
+    }
+
+    /// Messages that may be delivered.
+    pub fn released(&self) -> usize {
+        *self.released.borrow()
+    }
+
+    /// Deliveries of the first so many messages.
+    pub fn deliveries_of(&self, messages: usize) -> usize {
+        self.first[messages.min(self.messages.len())]
+    }
+
+    /// The next message that nobody delivers yet, and its deliveries; waits for its release.
+    pub async fn take(&self) -> Option<(usize, std::ops::Range<usize>)> {
         let message = self.next.fetch_add(1, Ordering::Relaxed);
-        (message < self.messages.len())
-            .then(|| (message, self.first[message]..self.first[message + 1]))
+        if message >= self.messages.len() {
+            return None;
+        }
+        let mut released = self.released.subscribe();
+        // The sender lives in this value, so the wait cannot fail.
+        let _ = released.wait_for(|released| *released > message).await;
+        Some((message, self.first[message]..self.first[message + 1]))
     }
 
     /// Changes how a delivery stands; returns how many are settled.
@@ -177,7 +184,6 @@ impl Ledger {
     /// Waits until so many deliveries are settled.
     pub async fn reached(&self, count: usize) {
         let mut settled = self.settled.subscribe();
-        // The sender lives in this value, so the wait cannot fail.
         let _ = settled.wait_for(|settled| *settled >= count).await;
     }
 
@@ -201,14 +207,34 @@ impl Ledger {
         self.kills.load(Ordering::Relaxed)
     }
 
+    /// What happens from now on.
+    pub fn set_phase(&self, phase: Phase) {
+        *lock(&self.phase) = phase;
+    }
+
+    /// What happens now.
+    pub fn phase(&self) -> Phase {
+        *lock(&self.phase)
+    }
+
     /// How all deliveries stand.
     pub fn states(&self) -> MutexGuard<'_, Vec<State>> {
         lock(&self.states)
     }
 
-    /// What clients saw, by user and folder.
-    pub fn seen(&self) -> MutexGuard<'_, HashMap<(usize, &'static str), Seen>> {
+    /// What clients saw, by mailbox.
+    pub fn seen(&self) -> MutexGuard<'_, HashMap<Mailbox, Seen>> {
         lock(&self.seen)
+    }
+
+    /// Changes what is known of a mailbox.
+    pub fn note<R>(&self, mailbox: &Mailbox, change: impl FnOnce(&mut Seen) -> R) -> R {
+        change(lock(&self.seen).entry(mailbox.clone()).or_default())
+    }
+
+    /// What clients copied, by destination and content.
+    pub fn copies(&self) -> MutexGuard<'_, HashMap<(Mailbox, Hash), Copied>> {
+        lock(&self.copies)
     }
 
     /// Of the clients that deliver.
@@ -228,34 +254,39 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    #[test]
-    fn every_message_has_recipients_and_none_twice() {
+    #[tokio::test]
+    async fn every_message_has_recipients_and_none_twice() {
         let generator = crate::mail::Generator::new(3);
         let messages = (0..200).map(|number| Message::generated(generator, number));
-        let users = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
-        let ledger = Ledger::plan(messages.collect(), &users, 3);
-        let mut taken = 0;
-        while let Some((message, range)) = ledger.take() {
+        let ledger = Ledger::plan(messages.collect(), 3, true, 3);
+        let (mut taken, mut shared) = (0, 0);
+        while let Some((message, range)) = ledger.take().await {
             let deliveries = &ledger.deliveries[range];
-            let users: BTreeSet<_> = deliveries.iter().map(|delivery| delivery.user).collect();
-            assert!(!users.is_empty() && users.len() == deliveries.len());
+            let mailboxes: BTreeSet<_> = deliveries.iter().map(|d| &d.mailbox).collect();
+            assert!(!mailboxes.is_empty() && mailboxes.len() == deliveries.len());
             assert!(
                 deliveries
                     .iter()
                     .all(|delivery| delivery.message == message)
             );
             taken += deliveries.len();
+            shared += deliveries
+                .iter()
+                .filter(|d| d.mailbox.owner().is_none())
+                .count();
         }
         assert_eq!(taken, ledger.deliveries.len());
-        assert!(taken > 200, "{taken}");
+        assert!(taken > 200 && shared > 5, "{taken} {shared}");
     }
 
     #[test]
     fn a_delivery_settles_once() {
         let message = Message::held(Kind::Real, b"a: b\r\n".to_vec());
-        let ledger = Ledger::plan(vec![message], &["a".to_owned()], 0);
+        let ledger = Ledger::plan(vec![message], 1, false, 0);
         assert_eq!(ledger.update(0, |state| state.unanswered += 1), 0);
         assert_eq!(ledger.update(0, |state| state.acknowledged = true), 1);
         assert_eq!(ledger.update(0, |state| state.acknowledged = true), 1);

@@ -1,18 +1,18 @@
-//! Clients that read, flag and idle while mail is delivered, and keep what they saw.
+//! Clients that read, flag, copy and idle while mail is delivered, and keep what they saw.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use blake3::Hash;
 use tokio::time::sleep;
 
 use super::World;
+use super::experience::Waiting;
+use super::mailbox::{INBOX, KEPT, Mailbox, SHARED, SHARED_KEPT};
 use super::verify::content_of;
-use crate::imap::Session;
+use crate::imap::{Failure, Session};
 use crate::random::Random;
-
-/// The mailbox that is read.
-const MAILBOX: &str = "INBOX";
 
 /// Longest IDLE.
 const IDLE_LIMIT: Duration = Duration::from_millis(500);
@@ -26,86 +26,208 @@ const FLAGS: [&str; 4] = ["\\Seen", "\\Flagged", "\\Answered", "$Important"];
 /// Newest messages that are looked at in a round.
 const WINDOW: u32 = 20;
 
+/// Messages that are larger are not copied.
+const COPY_BYTES_MAX: usize = 256 << 10;
+
+/// One in so many rounds copies.
+const COPY_EVERY: usize = 3;
+
 /// Reads one user's mail until the load is over. A round that fails is repeated.
-pub(super) async fn client(world: Arc<World>, number: usize) {
-    let mut random = Random::new(number as u64);
-    let mut connection = None;
-    let mut begun = None;
+pub(super) async fn client(world: Arc<World>, user: usize) {
+    let mut client = Client {
+        random: Random::new(user as u64),
+        world: &world,
+        user,
+        session: None,
+        waiting: Waiting::begin(),
+    };
     while world.ledger.is_loaded() {
-        let started = *begun.get_or_insert_with(Instant::now);
-        match round(&world, &mut connection, number, &mut random).await {
-            Ok(()) => {
-                world.ledger.reading().succeed(started.elapsed());
-                begun = None;
-                if let Some(session) = &mut connection
-                    && session.idle(IDLE_LIMIT).await.is_err()
-                {
-                    connection = None;
-                }
-            }
-            Err(error) => {
-                world.ledger.reading().fail(&error.to_string());
-                connection = None;
-                sleep(RETRY_DELAY).await;
-            }
+        let ended = match client.round().await {
+            Ok(()) => client.idle().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            client.complain(&error).await;
         }
     }
 }
 
-/// Looks at the newest messages, reads one and flags it.
-async fn round(
-    world: &World,
-    connection: &mut Option<Session>,
+struct Client<'a> {
+    world: &'a World,
     user: usize,
-    random: &mut Random,
-) -> Result<()> {
-    let session = match connection {
-        Some(session) => session,
-        None => {
-            let name = &world.users[user];
-            let opened = Session::login(world.addresses.imap, name, &world.password).await?;
-            connection.insert(opened)
+    random: Random,
+    session: Option<Session>,
+    waiting: Waiting,
+}
+
+/// A message that was read in a round.
+struct Read {
+    uid: u32,
+    hash: Hash,
+    size: usize,
+}
+
+impl Client<'_> {
+    async fn complain(&mut self, error: &anyhow::Error) {
+        let failure = Failure::of(error);
+        if failure.is_some_and(|failure| self.world.is_moved(failure)) {
+            // What a client does then is to connect again.
+            self.world.ledger.reading().moved += 1;
+            self.session = None;
+            return;
         }
-    };
-    let selected = session.select(MAILBOX).await?;
-    {
-        let mut seen = world.ledger.seen();
-        let mailbox = seen.entry((user, MAILBOX)).or_default();
-        let known = *mailbox.uid_validity.get_or_insert(selected.uid_validity);
-        ensure!(known == selected.uid_validity, "UIDVALIDITY changed");
+        self.world.ledger.reading().fail(&error.to_string());
+        if !matches!(failure, Some(Failure::Refused { .. })) {
+            self.session = None;
+        }
+        sleep(RETRY_DELAY).await;
     }
-    if selected.uid_next <= 1 {
-        return Ok(());
+
+    /// Something succeeded.
+    fn succeed(&mut self) {
+        let took = self.waiting.lap();
+        let phase = self.world.ledger.phase();
+        self.world.ledger.reading().succeed(phase, took);
     }
-    let low = selected.uid_next.saturating_sub(WINDOW).max(1);
-    let mut uids = Vec::new();
-    let newest = format!("{low}:{}", selected.uid_next - 1);
-    session
-        .fetch(&newest, "(UID FLAGS RFC822.SIZE ENVELOPE)", |items| {
-            uids.push(items.uid().context("FETCH without UID")?);
-            Ok(())
-        })
-        .await?;
-    if uids.is_empty() {
-        return Ok(());
+
+    async fn idle(&mut self) -> Result<()> {
+        if let Some(session) = &mut self.session {
+            let idled = session.idle(IDLE_LIMIT).await;
+            self.waiting = Waiting::begin();
+            idled?;
+        }
+        Ok(())
     }
-    let uid = *random.choose(&uids);
-    let mut content = None;
-    session
-        .fetch(&uid.to_string(), "(UID BODY.PEEK[])", |items| {
-            content = Some(content_of(&items)?.0);
-            Ok(())
-        })
-        .await?;
-    let flag = *random.choose(&FLAGS);
-    session
-        .add_flags(&uid.to_string(), &format!("({flag})"))
-        .await?;
-    let mut seen = world.ledger.seen();
-    let mailbox = seen.entry((user, MAILBOX)).or_default();
-    mailbox.flags.entry(uid).or_default().insert(flag);
-    if let Some(hash) = content {
-        mailbox.contents.insert(uid, hash);
+
+    /// Looks at the newest messages of one mailbox, reads one, flags it, and perhaps copies it.
+    async fn round(&mut self) -> Result<()> {
+        let is_shared = self.world.shared && self.random.below(3) == 0;
+        let name = if is_shared {
+            *self.random.choose(&SHARED)
+        } else {
+            INBOX
+        };
+        let mailbox = Mailbox::of(self.user, name);
+        let Some(uids) = self.look(&mailbox).await? else {
+            return Ok(());
+        };
+        let uid = *self.random.choose(&uids);
+        let read = self.read(&mailbox, uid).await?;
+        // Only \Seen is for everybody to set in the shared folders.
+        let flag = if is_shared {
+            FLAGS[0]
+        } else {
+            *self.random.choose(&FLAGS)
+        };
+        self.flag(&mailbox, uid, flag).await?;
+        if self.world.shared
+            && read.size <= COPY_BYTES_MAX
+            && self.random.below(COPY_EVERY) == 0
+            && (is_shared || self.world.may_post(self.user))
+        {
+            let to = if is_shared { KEPT } else { SHARED_KEPT };
+            self.copy(&read, &Mailbox::of(self.user, to)).await?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    async fn session(&mut self) -> Result<&mut Session> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => {
+                let session = self.world.login(self.user).await?;
+                self.succeed();
+                session
+            }
+        };
+        Ok(self.session.insert(session))
+    }
+
+    /// Selects; the UIDs of the newest messages, if there are any.
+    async fn look(&mut self, mailbox: &Mailbox) -> Result<Option<Vec<u32>>> {
+        let selected = self.session().await?.select(mailbox.name()).await?;
+        self.succeed();
+        let is_same = self.world.ledger.note(mailbox, |seen| {
+            seen.numbers(selected.uid_validity, selected.uid_next)
+        });
+        ensure!(is_same, "UIDVALIDITY changed");
+        if selected.uid_next <= 1 {
+            return Ok(None);
+        }
+        let low = selected.uid_next.saturating_sub(WINDOW).max(1);
+        let mut uids = Vec::new();
+        let newest = format!("{low}:{}", selected.uid_next - 1);
+        self.session()
+            .await?
+            .fetch(&newest, "(UID FLAGS RFC822.SIZE ENVELOPE)", |items| {
+                uids.push(items.uid().context("FETCH without UID")?);
+                Ok(())
+            })
+            .await?;
+        self.succeed();
+        Ok((!uids.is_empty()).then_some(uids))
+    }
+
+    async fn read(&mut self, mailbox: &Mailbox, uid: u32) -> Result<Read> {
+        let mut content = None;
+        self.session()
+            .await?
+            .fetch(&uid.to_string(), "(UID BODY.PEEK[])", |items| {
+                content = Some(content_of(&items)?);
+                Ok(())
+            })
+            .await?;
+        self.succeed();
+        let (hash, size) = content.with_context(|| format!("UID {uid} is gone"))?;
+        let note = |seen: &mut super::seen::Seen| seen.content(uid, hash);
+        self.world.ledger.note(mailbox, note);
+        Ok(Read { uid, hash, size })
+    }
+
+    async fn flag(&mut self, mailbox: &Mailbox, uid: u32, flag: &str) -> Result<()> {
+        let holder = mailbox.holder(self.user, flag);
+        let ledger = &self.world.ledger;
+        ledger.note(mailbox, |seen| seen.try_flag(uid, holder, flag));
+        self.session()
+            .await?
+            .add_flags(&uid.to_string(), &format!("({flag})"))
+            .await?;
+        self.succeed();
+        ledger.note(mailbox, |seen| seen.hold_flag(uid, holder, flag));
+        Ok(())
+    }
+
+    async fn copy(&mut self, read: &Read, to: &Mailbox) -> Result<()> {
+        let key = (to.clone(), read.hash);
+        let session = self.session().await?;
+        let copied = session.copy(&read.uid.to_string(), to.name()).await;
+        let ledger = &self.world.ledger;
+        match copied {
+            Ok(copied) => {
+                self.succeed();
+                ledger.copies().entry(key).or_default().acknowledged += 1;
+                let copied = copied.context("COPY told no COPYUID")?;
+                let uid = copied.to.iter().next().context("an empty COPYUID")?;
+                ledger.note(to, |seen| {
+                    seen.content(uid, read.hash);
+                    ensure!(
+                        seen.numbers(copied.uid_validity, uid + 1),
+                        "COPYUID tells another UIDVALIDITY"
+                    );
+                    Ok(())
+                })
+            }
+            Err(error) => {
+                // A refusal says that nothing was copied, unless the outcome is not known.
+                let is_certain = match Failure::of(&error) {
+                    Some(failure @ Failure::Refused { .. }) => !failure.has_code("UNAVAILABLE"),
+                    _ => false,
+                };
+                if !is_certain {
+                    ledger.copies().entry(key).or_default().unknown += 1;
+                }
+                Err(error)
+            }
+        }
+    }
 }

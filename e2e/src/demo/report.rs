@@ -3,9 +3,25 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::ledger::{Experience, Ledger};
+use super::experience::{Experience, Phase};
+use super::ledger::{Ledger, State};
 use super::verify::Findings;
 use crate::mail::Kind;
+
+/// What left a backend that was drained.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// The backend.
+    pub backend: String,
+    /// Users and shared roots.
+    pub units: u64,
+    /// Their mailboxes.
+    pub mailboxes: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+}
 
 /// The account of a demonstration.
 #[derive(Debug)]
@@ -17,8 +33,9 @@ pub struct Report {
 
 impl Report {
     /// Puts it together.
-    pub fn of(ledger: &Ledger, findings: &Findings, took: Duration) -> Self {
-        let states = ledger.states();
+    #[must_use]
+    pub fn of(ledger: &Ledger, findings: &Findings, moved: Option<&Moved>, took: Duration) -> Self {
+        let states = ledger.states().clone();
         let acknowledged = |kind| {
             let pairs = ledger.deliveries.iter().zip(states.iter());
             pairs
@@ -31,54 +48,48 @@ impl Report {
             [Kind::Real, Kind::Sample, Kind::Generated].map(acknowledged);
         let total = real + sample + generated;
         let refused = states.iter().filter(|state| state.refused).count();
-        let unanswered: u32 = states.iter().map(|state| state.unanswered).sum();
         let (delivering, reading) = (ledger.delivering(), ledger.reading());
-        let (flags, bodies) = {
-            let seen = ledger.seen();
-            let flags: usize = seen
-                .values()
-                .flat_map(|s| s.flags.values())
-                .map(|f| f.len())
-                .sum();
-            let bodies: usize = seen.values().map(|seen| seen.contents.len()).sum();
-            (flags, bodies)
-        };
-        let mib = findings.bytes as f64 / f64::from(1 << 20);
-        let rows = vec![
+        let mut rows = vec![
             (
                 "delivered",
                 format!("{total} ({real} real, {sample} sample, {generated} generated)"),
             ),
             ("refused", refused.to_string()),
-            ("read back", format!("{} ({mib:.1} MiB)", findings.read)),
+            ("copied", copied(ledger)),
+            (
+                "read back",
+                format!("{} ({})", findings.read, mib(findings.bytes)),
+            ),
             ("lost", findings.lost.to_string()),
             ("doubled", findings.doubled.to_string()),
-            (
-                "outcome unknown",
-                format!(
-                    "{} extra copies without Message-ID, of {unanswered} deliveries without answer",
-                    findings.unknown_outcome
-                ),
-            ),
+            ("outcome unknown", unknown(ledger, &states, findings)),
             ("not as sent", findings.foreign.to_string()),
-            (
-                "changed",
+            ("changed", changed(ledger, findings)),
+        ];
+        if let Some(moved) = moved {
+            rows.push((
+                "moved",
                 format!(
-                    "{} of {flags} flags and {bodies} messages by UID that clients saw",
-                    findings.changed
+                    "{} mailboxes of {} users and shared roots, {}, in {:.1} s, from {}",
+                    moved.mailboxes,
+                    moved.units,
+                    mib(moved.bytes),
+                    moved.took.as_secs_f64(),
+                    moved.backend
                 ),
-            ),
+            ));
+        }
+        rows.extend([
             ("kills (-9)", ledger.kills().to_string()),
+            ("longest pause", pauses("delivering", &delivering)),
+            ("", pauses("reading", &reading)),
             (
-                "longest pause",
-                format!(
-                    "{} ms delivering, {} ms reading",
-                    delivering.longest_pause_ms, reading.longest_pause_ms
-                ),
+                "reconnects",
+                format!("{} (mailbox moved)", delivering.moved + reading.moved),
             ),
             ("errors seen", errors(&delivering, &reading)),
             ("time", format!("{:.1} s", took.as_secs_f64())),
-        ];
+        ]);
         Self {
             rows,
             faults: findings.faults.clone(),
@@ -97,6 +108,47 @@ impl Report {
     pub const fn is_good(&self) -> bool {
         self.is_good
     }
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn copied(ledger: &Ledger) -> String {
+    let copies = ledger.copies();
+    let count: u32 = copies.values().map(|copied| copied.acknowledged).sum();
+    format!("{count} between users' and shared folders")
+}
+
+fn unknown(ledger: &Ledger, states: &[State], findings: &Findings) -> String {
+    let deliveries: u32 = states.iter().map(|state| state.unanswered).sum();
+    let copies: u32 = ledger.copies().values().map(|copied| copied.unknown).sum();
+    format!(
+        "{} extra, of {deliveries} deliveries and {copies} copies without answer",
+        findings.unknown_outcome
+    )
+}
+
+fn changed(ledger: &Ledger, findings: &Findings) -> String {
+    let seen = ledger.seen();
+    let sum = |count: fn(&super::seen::Seen) -> usize| seen.values().map(count).sum::<usize>();
+    format!(
+        "{} of {} contents, {} dates and {} flags by UID that clients saw",
+        findings.changed,
+        sum(|seen| seen.contents_count()),
+        sum(|seen| seen.dates_count()),
+        sum(|seen| seen.flags_count()),
+    )
+}
+
+fn pauses(what: &str, experience: &Experience) -> String {
+    let pauses = &experience.longest_pause_ms;
+    let longest = pauses.values().max().copied().unwrap_or_default();
+    let phases: Vec<_> = pauses
+        .iter()
+        .map(|(phase, ms): (&Phase, &u64)| format!("{} {ms}", phase.name()))
+        .collect();
+    format!("{longest} ms {what} ({})", phases.join(", "))
 }
 
 fn errors(delivering: &Experience, reading: &Experience) -> String {

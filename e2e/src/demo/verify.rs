@@ -1,20 +1,22 @@
 //! Reads everything back and compares it with the ledger.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context, Result, ensure};
 use blake3::Hash;
 use murder_proto::imap::client::FetchItems;
 
 use super::World;
-use super::ledger::{Delivery, Ledger, Seen, State};
+use super::ledger::{Copied, Ledger, State};
+use super::mailbox::Mailbox;
+use super::seen::{Found, View};
 use crate::imap::Session;
 
 /// Faults that are named; all are counted.
 const FAULTS_NAMED_MAX: usize = 20;
 
-/// Copies of each content, by user and folder.
-pub type Copies = HashMap<(usize, String, Hash), u32>;
+/// Copies of each content, by mailbox.
+pub type Copies = HashMap<(Mailbox, Hash), u32>;
 
 /// What reading back showed.
 #[derive(Debug, Default)]
@@ -27,14 +29,25 @@ pub struct Findings {
     pub lost: usize,
     /// More copies than one per recipient and content.
     pub doubled: usize,
-    /// Extra copies of messages without Message-ID whose answer was lost.
+    /// Extra copies of which nobody could know that they were made.
     pub unknown_outcome: usize,
     /// Messages that nobody sent, or that changed.
     pub foreign: usize,
-    /// UIDs, UIDVALIDITY, contents or acknowledged flags that are not as they were.
+    /// UIDs, UIDVALIDITY, contents, dates or flags that are not as they were.
     pub changed: usize,
     /// Some of the faults, for people.
     pub faults: Vec<String>,
+}
+
+/// How many copies of a content a mailbox may have.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    /// Fewer are a loss.
+    at_least: u32,
+    /// More need an excuse.
+    usual: u32,
+    /// Excuses: outcomes that nobody was told.
+    excused: u32,
 }
 
 impl Findings {
@@ -44,112 +57,170 @@ impl Findings {
         }
     }
 
-    /// Compares the copies that were found with what was sent.
-    pub fn account(&mut self, ledger: &Ledger, states: &[State], copies: &Copies) {
-        let mut sent = HashSet::new();
+    /// Compares the copies that were found with what was sent and copied.
+    pub fn account(&mut self, ledger: &Ledger, states: &[State], users: &[String], found: &Copies) {
+        let mut expected: HashMap<(Mailbox, Hash), Expected> = HashMap::new();
         for (delivery, state) in ledger.deliveries.iter().zip(states) {
             let message = &ledger.messages[delivery.message];
-            let key = (delivery.user, delivery.folder.to_owned(), message.hash);
-            let found = copies.get(&key).copied().unwrap_or_default();
-            if state.acknowledged && found == 0 {
-                self.lost += 1;
-                self.fault(format!("lost: {}", describe(ledger, delivery)));
-            }
-            let extra = found.saturating_sub(1);
-            let allowed = if message.has_id { 0 } else { state.unanswered };
-            self.unknown_outcome += extra.min(allowed) as usize;
-            if extra > allowed {
-                self.doubled += (extra - allowed) as usize;
-                self.fault(format!("doubled: {}", describe(ledger, delivery)));
-            }
-            sent.insert(key);
+            let excused = if message.has_id { 0 } else { state.unanswered };
+            let copies = Expected {
+                at_least: u32::from(state.acknowledged),
+                usual: 1,
+                excused,
+            };
+            expected.insert((delivery.mailbox.clone(), message.hash), copies);
         }
-        for (key, count) in copies.iter().filter(|(key, _)| !sent.contains(*key)) {
+        for (key, copied) in ledger.copies().iter() {
+            let Copied {
+                acknowledged,
+                unknown,
+            } = *copied;
+            let copies = Expected {
+                at_least: acknowledged,
+                usual: acknowledged,
+                excused: unknown,
+            };
+            expected.insert(key.clone(), copies);
+        }
+        for (key, copies) in &expected {
+            let count = found.get(key).copied().unwrap_or_default();
+            let describe = || format!("{} in {}", key.1.to_hex(), key.0.describe(users));
+            if count < copies.at_least {
+                self.lost += (copies.at_least - count) as usize;
+                self.fault(format!("lost: {}", describe()));
+            }
+            let extra = count.saturating_sub(copies.usual);
+            self.unknown_outcome += extra.min(copies.excused) as usize;
+            if extra > copies.excused {
+                self.doubled += (extra - copies.excused) as usize;
+                self.fault(format!("doubled: {}", describe()));
+            }
+        }
+        for (key, count) in found.iter().filter(|(key, _)| !expected.contains_key(*key)) {
             self.foreign += *count as usize;
-            self.fault(format!("not sent so: user {} in {}", key.0 + 1, key.1));
+            self.fault(format!("not sent so: {}", key.0.describe(users)));
+        }
+    }
+
+    fn compare(&mut self, world: &World, mailbox: &Mailbox, user: usize, view: &View) {
+        let name = || mailbox.describe(&world.users);
+        let uids: Vec<_> = view.messages.iter().map(|message| message.uid).collect();
+        let is_ascending = uids.windows(2).all(|pair| pair[0] < pair[1]);
+        if !is_ascending || uids.last().is_some_and(|last| *last >= view.uid_next) {
+            self.changed += 1;
+            self.fault(format!("UIDs of {} do not ascend below UIDNEXT", name()));
+        }
+        let seen = world.ledger.seen();
+        if let Some(seen) = seen.get(mailbox) {
+            for difference in seen.differences(mailbox, user, view) {
+                self.changed += 1;
+                self.fault(format!("{}: {difference}", name()));
+            }
         }
     }
 }
 
-fn describe(ledger: &Ledger, delivery: &Delivery) -> String {
-    let message = &ledger.messages[delivery.message];
-    format!(
-        "{:?} message of {} bytes to user {} in {}",
-        message.kind,
-        message.size,
-        delivery.user + 1,
-        delivery.folder
-    )
+/// Learns all that there is, so that it can be compared with later.
+pub(super) async fn learn(world: &World) -> Result<usize> {
+    let mut count = 0;
+    visit(world, |mailbox, user, view| {
+        count += view.messages.len();
+        world
+            .ledger
+            .note(mailbox, |seen| seen.learn(mailbox, user, view));
+    })
+    .await?;
+    Ok(count)
 }
 
-/// One message as it is in a mailbox.
-struct Found {
-    uid: u32,
-    hash: Hash,
-    size: usize,
-    flags: Vec<Vec<u8>>,
-}
-
-/// Reads all mailboxes of all users.
+/// Reads all mailboxes of all users and compares them with the ledger.
 pub(super) async fn read_back(world: &World) -> Result<Findings> {
-    world
-        .console
-        .begin("read", world.ledger.deliveries.len() as u64);
+    let total = world.ledger.deliveries.len() as u64;
+    world.console.begin("read", total);
     let mut findings = Findings::default();
     let mut copies = Copies::new();
-    for (user, name) in world.users.iter().enumerate() {
-        let mut session = Session::login(world.addresses.imap, name, &world.password).await?;
-        for mailbox in session.mailboxes().await? {
-            let (uid_validity, uid_next, found) = read_mailbox(&mut session, &mailbox)
-                .await
-                .with_context(|| format!("cannot read {mailbox} of {name}"))?;
-            findings.read += found.len();
-            check_uids(&mut findings, &found, uid_next, name, &mailbox);
-            for message in &found {
+    visit(world, |mailbox, user, view| {
+        for message in &view.messages {
+            if let Some(hash) = message.hash {
+                findings.read += 1;
                 findings.bytes += message.size as u64;
-                let key = (user, mailbox.clone(), message.hash);
-                *copies.entry(key).or_default() += 1;
+                *copies.entry((mailbox.clone(), hash)).or_default() += 1;
             }
-            let seen = world.ledger.seen();
-            let mut of_mailbox = seen.iter().filter(|(key, _)| **key == (user, &*mailbox));
-            if let Some((_, seen)) = of_mailbox.next() {
-                compare_seen(&mut findings, seen, uid_validity, &found, name);
-            }
-            world.console.progress(findings.read as u64, name);
         }
-        session.logout().await?;
-    }
+        findings.compare(world, mailbox, user, view);
+        let read = findings.read as u64;
+        world.console.progress("read", read, &world.users[user]);
+    })
+    .await?;
     world.console.end();
-    let states = world.ledger.states();
-    findings.account(&world.ledger, &states, &copies);
+    let states = world.ledger.states().clone();
+    findings.account(&world.ledger, &states, &world.users, &copies);
     Ok(findings)
 }
 
-async fn read_mailbox(session: &mut Session, mailbox: &str) -> Result<(u32, u32, Vec<Found>)> {
-    let selected = session.select(mailbox).await?;
-    let mut found = Vec::new();
-    if selected.exists > 0 {
-        session
-            .fetch("1:*", "(UID FLAGS BODY.PEEK[])", |items| {
-                let (hash, size) = content_of(&items)?;
-                let flags = items.flags().context("FETCH without FLAGS")?;
-                found.push(Found {
-                    uid: items.uid().context("FETCH without UID")?,
-                    hash,
-                    size,
-                    flags: flags.into_iter().map(|flag| flag.to_vec()).collect(),
-                });
-                Ok(())
-            })
-            .await?;
+/// Reads all mailboxes of all users; the content of a shared folder once.
+async fn visit(world: &World, mut each: impl FnMut(&Mailbox, usize, &View) + Send) -> Result<()> {
+    let mut shared = BTreeSet::new();
+    for user in 0..world.users.len() {
+        let mut session = world.login(user).await?;
+        for name in session.mailboxes().await? {
+            let mailbox = Mailbox::of(user, &name);
+            let whole = mailbox.owner().is_some() || shared.insert(name.clone());
+            let view = look(&mut session, &name, whole)
+                .await
+                .with_context(|| format!("cannot read {}", mailbox.describe(&world.users)))?;
+            each(&mailbox, user, &view);
+        }
+        session.logout().await?;
     }
+    Ok(())
+}
+
+async fn look(session: &mut Session, mailbox: &str, whole: bool) -> Result<View> {
+    let selected = session.select(mailbox).await?;
+    let mut view = View {
+        uid_validity: selected.uid_validity,
+        uid_next: selected.uid_next,
+        messages: Vec::new(),
+    };
+    if selected.exists == 0 {
+        return Ok(view);
+    }
+    let items = if whole {
+        "(UID FLAGS INTERNALDATE BODY.PEEK[])"
+    } else {
+        "(UID FLAGS INTERNALDATE)"
+    };
+    session
+        .fetch("1:*", items, |items| {
+            // A FETCH response without the date tells of somebody's new flags only.
+            let Some(date) = items.value("INTERNALDATE").and_then(|date| date.bytes()) else {
+                return Ok(());
+            };
+            let content = whole.then(|| content_of(&items)).transpose()?;
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let flags = items.flags().context("FETCH without FLAGS")?;
+            view.messages.push(Found {
+                uid: items.uid().context("FETCH without UID")?,
+                hash: content.map(|(hash, _)| hash),
+                size: content.map_or(0, |(_, size)| size),
+                date: text(date),
+                flags: flags.into_iter().map(|flag| text(flag)).collect(),
+            });
+            Ok(())
+        })
+        .await?;
     ensure!(
-        found.len() == selected.exists as usize,
+        view.messages.len() >= selected.exists as usize,
         "EXISTS says {}, FETCH told {}",
         selected.exists,
-        found.len()
+        view.messages.len()
     );
-    Ok((selected.uid_validity, selected.uid_next, found))
+    if let Some(last) = view.messages.last() {
+        // Mail may have come since SELECT.
+        view.uid_next = view.uid_next.max(last.uid + 1);
+    }
+    Ok(view)
 }
 
 /// Hash and size of what was sent: the body without the lines that the server put before it.
@@ -172,60 +243,10 @@ fn without_trace(stored: &[u8]) -> &[u8] {
     rest
 }
 
-fn check_uids(findings: &mut Findings, found: &[Found], uid_next: u32, user: &str, mailbox: &str) {
-    let ends = found.iter().map(|message| message.uid);
-    let ascending = ends.clone().zip(ends.clone().skip(1)).all(|(a, b)| a < b);
-    if !ascending
-        || ends
-            .clone()
-            .next_back()
-            .is_some_and(|last| last >= uid_next)
-    {
-        findings.changed += 1;
-        findings.fault(format!(
-            "UIDs of {mailbox} of {user} are not ascending below UIDNEXT"
-        ));
-    }
-}
-
-/// What a client saw or was promised must still be so.
-fn compare_seen(
-    findings: &mut Findings,
-    seen: &Seen,
-    uid_validity: u32,
-    found: &[Found],
-    user: &str,
-) {
-    if seen.uid_validity.is_some_and(|known| known != uid_validity) {
-        findings.changed += 1;
-        findings.fault(format!("UIDVALIDITY of {user} changed"));
-    }
-    let by_uid: HashMap<_, _> = found.iter().map(|message| (message.uid, message)).collect();
-    for (uid, hash) in &seen.contents {
-        if by_uid.get(uid).is_none_or(|message| message.hash != *hash) {
-            findings.changed += 1;
-            findings.fault(format!(
-                "UID {uid} of {user} has another content than before"
-            ));
-        }
-    }
-    for (uid, flags) in &seen.flags {
-        for flag in flags {
-            let has = |message: &&Found| {
-                let mut flags = message.flags.iter();
-                flags.any(|stored| stored.eq_ignore_ascii_case(flag.as_bytes()))
-            };
-            if !by_uid.get(uid).is_some_and(has) {
-                findings.changed += 1;
-                findings.fault(format!("UID {uid} of {user} has lost {flag}"));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::mailbox::{INBOX, KEPT};
     use crate::mail::{Kind, Message};
 
     #[test]
@@ -239,11 +260,11 @@ mod tests {
     fn account(content: &[u8], state: State, copies: u32) -> Findings {
         let message = Message::held(Kind::Real, content.to_vec());
         let hash = message.hash;
-        let ledger = Ledger::plan(vec![message], &["a".to_owned()], 1);
-        let folder = ledger.deliveries[0].folder.to_owned();
-        let copies = Copies::from([((0, folder, hash), copies)]);
+        let ledger = Ledger::plan(vec![message], 1, false, 1);
+        let mailbox = ledger.deliveries[0].mailbox.clone();
+        let copies = Copies::from([((mailbox, hash), copies)]);
         let mut findings = Findings::default();
-        findings.account(&ledger, &[state], &copies);
+        findings.account(&ledger, &[state], &[], &copies);
         findings
     }
 
@@ -276,11 +297,33 @@ mod tests {
     }
 
     #[test]
+    fn each_acknowledged_copy_counts_once() {
+        let hash = blake3::hash(b"x");
+        let key = (Mailbox::of(0, KEPT), hash);
+        let found = |count| {
+            let ledger = Ledger::plan(Vec::new(), 1, false, 1);
+            let copied = Copied {
+                acknowledged: 2,
+                unknown: 1,
+            };
+            ledger.copies().insert(key.clone(), copied);
+            let mut findings = Findings::default();
+            findings.account(&ledger, &[], &[], &Copies::from([(key.clone(), count)]));
+            (findings.lost, findings.unknown_outcome, findings.doubled)
+        };
+        assert_eq!(
+            [1, 2, 3, 4].map(found),
+            [(1, 0, 0), (0, 0, 0), (0, 1, 0), (0, 1, 1)]
+        );
+    }
+
+    #[test]
     fn a_message_that_nobody_sent_is_foreign() {
-        let ledger = Ledger::plan(Vec::new(), &["a".to_owned()], 1);
-        let copies = Copies::from([((0, "INBOX".to_owned(), blake3::hash(b"x")), 2)]);
+        let ledger = Ledger::plan(Vec::new(), 1, false, 1);
+        let copies = Copies::from([((Mailbox::of(0, INBOX), blake3::hash(b"x")), 2)]);
         let mut findings = Findings::default();
-        findings.account(&ledger, &[], &copies);
+        findings.account(&ledger, &[], &["ana".to_owned()], &copies);
         assert_eq!(findings.foreign, 2);
+        assert_eq!(findings.faults, ["not sent so: INBOX of ana"]);
     }
 }

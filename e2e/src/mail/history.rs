@@ -11,7 +11,8 @@ use super::files::{Mbox, finish};
 const SEPARATOR_DATE: &[u8] = b" Mon Sep 17 00:00:00 2001";
 
 /// The root of the git checkout that holds the current directory.
-pub(super) fn root() -> Option<PathBuf> {
+#[must_use]
+pub fn root() -> Option<PathBuf> {
     let output = Command::new("git")
         .args(["rev-parse", "--show-toplevel"])
         .output()
