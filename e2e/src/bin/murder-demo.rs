@@ -61,7 +61,10 @@ async fn main() -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     // Dropping the run ends the node that it has started.
     tokio::select! {
-        result = demonstrate(&arguments, &console) => result,
+        result = demonstrate(&arguments, &console) => Ok(result.unwrap_or_else(|error| {
+            console.say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        })),
         _ = tokio::signal::ctrl_c() => {
             console.say("interrupted; the node is stopped");
             Ok(ExitCode::from(INTERRUPTED))

@@ -22,6 +22,7 @@ pub(super) async fn session(world: Arc<World>, number: usize) {
         Transfer::Chunks
     };
     let mut connection = None;
+    let mut turn = number;
     while let Some((message, deliveries)) = world.ledger.take().await {
         let content = world.ledger.messages[message].content();
         let begun = Instant::now();
@@ -29,11 +30,14 @@ pub(super) async fn session(world: Arc<World>, number: usize) {
         loop {
             let attempt = Attempt {
                 world: &world,
-                number,
+                turn,
                 transfer,
                 content: &content,
             };
             attempt.run(&mut connection, &mut open).await;
+            if connection.is_none() {
+                turn += 1;
+            }
             if open.is_empty() || begun.elapsed() > PATIENCE {
                 break;
             }
@@ -49,7 +53,8 @@ pub(super) async fn session(world: Arc<World>, number: usize) {
 
 struct Attempt<'a> {
     world: &'a World,
-    number: usize,
+    /// Which frontend is used: another one after a connection broke.
+    turn: usize,
     transfer: Transfer,
     content: &'a [u8],
 }
@@ -60,7 +65,7 @@ impl Attempt<'_> {
         let world = self.world;
         let mut session = match connection.take() {
             Some(session) => session,
-            None => match Session::connect(world.lmtp(self.number)).await {
+            None => match Session::connect(world.lmtp(self.turn)).await {
                 Ok(session) => session,
                 Err(error) => {
                     world.ledger.delivering().fail(&error.to_string());
@@ -68,7 +73,11 @@ impl Attempt<'_> {
                 }
             },
         };
-        let mailbox = |&index: &usize| world.ledger.deliveries[index].mailbox.address(&world.users);
+        let mailbox = |&index: &usize| {
+            world.ledger.deliveries[index]
+                .mailbox
+                .address(world.users())
+        };
         let recipients: Vec<_> = open.iter().map(mailbox).collect();
         let delivering = session.deliver(&recipients, self.content, self.transfer);
         let (outcomes, failure) = delivering.await;

@@ -1,7 +1,7 @@
 //! A murder: a backend is drained under load and let go, another one is killed.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -9,12 +9,8 @@ use murder_api::endpoints::{Address, Endpoints};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::local::{Backend, Options as LocalOptions};
-use super::mailbox::{KEPT, SHARED, SHARED_KEPT};
-use super::{
-    Door, Load, Local, Moved, Options, Phase, READING_CLIENTS, Report, World, account, plan, verify,
-};
+use super::{Door, Ledger, Local, Moved, Options, Party, Phase, Report, Trial};
 use crate::console::Console;
-use crate::imap::Session;
 
 /// The Backend that is drained, if it holds anything.
 const DRAINED: &str = "be-b";
@@ -37,17 +33,10 @@ const RESTART_LIMIT: Duration = Duration::from_secs(60);
 /// Time between two looks at the drain.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Rights of everybody in the shared folders: look, read, keep what was seen, post.
-const RIGHTS: &str = "lrsp";
-
-/// Those of users who may also copy into them.
-const POSTING_RIGHTS: &str = "lrspi";
-
 /// Runs it; the murder is left running for the caller.
 pub async fn run(options: &Options) -> Result<(Report, Local)> {
     let begun = Instant::now();
     let console = Console::default();
-    let ledger = plan(options, true, &console)?;
     let local = Local::up(LocalOptions {
         operator: options.operator.clone(),
         node: options.node.clone(),
@@ -64,28 +53,25 @@ pub async fn run(options: &Options) -> Result<(Report, Local)> {
         endpoints.frontends.len(),
         endpoints.users.len()
     ));
-    let (users, password) = accounts(&endpoints)?;
-    let world = Arc::new(World {
-        doors: doors(&endpoints)?,
-        password,
-        users,
-        shared: true,
-        ledger,
-        console,
-    });
-    make_folders(&world, &endpoints).await?;
-    let moved = under_load(&world, &local).await?;
-    let report = account(&world, Some(&moved), begun).await?;
+    let mut trial = Trial::prepare(party(&endpoints)?, &options.sources, console).await?;
+    let moved = under_load(&mut trial, &local).await?;
+    let report = trial.finish(Some(&moved)).await?;
     Ok((report, local))
 }
 
-fn accounts(endpoints: &Endpoints) -> Result<(Vec<String>, String)> {
+fn party(endpoints: &Endpoints) -> Result<Party> {
     let first = endpoints.users.first().context("there are no users")?;
     let users = endpoints.users.iter().map(|account| account.user.clone());
-    Ok((users.collect(), read_password(&first.password_file)?))
+    let admin = &endpoints.admin;
+    Ok(Party {
+        doors: doors(endpoints)?,
+        users: users.collect(),
+        password: read_password(&first.password_file)?,
+        admin: Some((admin.user.clone(), read_password(&admin.password_file)?)),
+    })
 }
 
-fn read_password(path: &std::path::Path) -> Result<String> {
+fn read_password(path: &Path) -> Result<String> {
     let password = std::fs::read_to_string(path);
     let password = password.with_context(|| format!("cannot read {}", path.display()))?;
     Ok(password.trim_end().to_owned())
@@ -113,78 +99,49 @@ fn doors(endpoints: &Endpoints) -> Result<Vec<Door>> {
     pairs.into_iter().map(door).collect()
 }
 
-/// The shared folders and their rights, and folders for copies.
-async fn make_folders(world: &World, endpoints: &Endpoints) -> Result<()> {
-    let password = read_password(&endpoints.admin.password_file)?;
-    let door = world.doors.first().context("there are no frontends")?;
-    let mut admin = Session::login(door.imap, &endpoints.admin.user, &password).await?;
-    for folder in SHARED.iter().chain([&SHARED_KEPT]) {
-        admin.create(folder).await?;
-        admin.set_acl(folder, "anyone", RIGHTS).await?;
-        let posting = (0..world.users.len()).filter(|user| world.may_post(*user));
-        for user in posting {
-            let name = &world.users[user];
-            admin.set_acl(folder, name, POSTING_RIGHTS).await?;
-        }
-    }
-    admin.logout().await?;
-    for user in 0..READING_CLIENTS.min(world.users.len()) {
-        let mut session = world.login(user).await?;
-        session.create(KEPT).await?;
-        session.logout().await?;
-    }
-    world.console.say("shared folders made");
-    Ok(())
-}
-
-async fn under_load(world: &Arc<World>, local: &Local) -> Result<Moved> {
-    let ledger = &world.ledger;
-    let messages = ledger.messages.len();
-    let total = ledger.deliveries.len();
+async fn under_load(trial: &mut Trial, local: &Local) -> Result<Moved> {
+    let messages = trial.ledger().messages.len();
     let before = messages * PERCENT_BEFORE / 100;
-    ledger.release(before);
-    world.console.begin("deliver", total as u64);
-    let load = Load::start(world);
+    trial.ledger().release(before);
+    trial.start();
+    let ledger = trial.ledger();
     ledger.reached(ledger.deliveries_of(before)).await;
-    let learned = verify::learn(world).await?;
-    world.console.say(&format!(
+    let learned = trial.learn().await?;
+    trial.console().say(&format!(
         "{learned} messages are there, and known by UID, content, date and flags"
     ));
 
-    ledger.set_phase(Phase::Draining);
+    trial.enter(Phase::Draining);
     let backend = choose(local).await?;
-    let trickle = trickle(world, messages * PERCENT_DRAINING / 100);
     let moved = tokio::select! {
-        moved = drain(world, local, &backend) => moved?,
-        () = trickle => unreachable!("it never ends"),
+        moved = drain(trial.console(), local, &backend) => moved?,
+        () = trickle(ledger, messages * PERCENT_DRAINING / 100) => unreachable!("it never ends"),
     };
-    world.console.begin("deliver", total as u64);
 
-    ledger.set_phase(Phase::Killing);
+    trial.enter(Phase::Killing);
     ledger.release(messages);
-    ledger.reached(total * KILL_AT_PERCENT / 100).await;
+    trial.reached(KILL_AT_PERCENT).await;
     let victim = largest(local).await?;
     let killed = local.kill(&victim.name).await?;
     ledger.count_kill();
     let took = local.restarted(&victim.name, killed, RESTART_LIMIT).await?;
-    world.console.say(&format!(
+    trial.console().say(&format!(
         "{} killed (kill -9), all ready again after {} ms",
         victim.name,
         took.as_millis()
     ));
-    load.finish(world).await?;
     Ok(moved)
 }
 
 /// Lets messages go little by little, and never the last.
-async fn trickle(world: &World, until: usize) {
+async fn trickle(ledger: &Ledger, until: usize) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let released = world.ledger.released();
+        let released = ledger.released();
         let left = until.saturating_sub(released);
-        world.ledger.release(released + left.div_ceil(TICK_SHARE));
+        ledger.release(released + left.div_ceil(TICK_SHARE));
     }
 }
 
@@ -207,15 +164,15 @@ async fn largest(local: &Local) -> Result<Backend> {
 }
 
 /// Drains a Backend and lets it go, and shows how far that is.
-async fn drain(world: &World, local: &Local, backend: &Backend) -> Result<Moved> {
+async fn drain(console: &Console, local: &Local, backend: &Backend) -> Result<Moved> {
     let name = &backend.name;
-    world.console.say(&format!(
+    console.say(&format!(
         "draining {name}: {} users and shared roots, {} mailboxes, {}",
         backend.units,
         backend.mailboxes,
         mib(backend.bytes)
     ));
-    world.console.begin("drain", backend.mailboxes);
+    console.begin("drain", backend.mailboxes);
     let begun = Instant::now();
     let mut last = backend.clone();
     let drained = local.drain(name);
@@ -225,7 +182,7 @@ async fn drain(world: &World, local: &Local, backend: &Backend) -> Result<Moved>
             if let Ok(status) = local.status().await
                 && let Ok(backend) = status.backend(name)
             {
-                show(world, backend, begun);
+                show(console, backend, begun);
                 last = backend.clone();
             }
         }
@@ -238,7 +195,7 @@ async fn drain(world: &World, local: &Local, backend: &Backend) -> Result<Moved>
     if let Ok(backend) = local.status().await?.backend(name) {
         last = backend.clone();
     }
-    world.console.end();
+    console.end();
     ensure!(
         last.units == 0 && last.mailboxes == 0,
         "{name} is said to be drained and holds {} units",
@@ -251,21 +208,21 @@ async fn drain(world: &World, local: &Local, backend: &Backend) -> Result<Moved>
         bytes: last.bytes_moved,
         took,
     };
-    world.console.say(&format!(
+    console.say(&format!(
         "{name} is empty after {:.1} s: {} mailboxes, {} moved; stopping it",
         took.as_secs_f64(),
         moved.mailboxes,
         mib(moved.bytes)
     ));
     local.delete(name).await?;
-    world.console.say(&format!("{name} is gone"));
+    console.say(&format!("{name} is gone"));
     Ok(moved)
 }
 
-fn show(world: &World, backend: &Backend, begun: Instant) {
+fn show(console: &Console, backend: &Backend, begun: Instant) {
     let rate = backend.bytes_moved as f64 / begun.elapsed().as_secs_f64().max(0.001);
     let total = backend.mailboxes_moved + backend.mailboxes;
-    world.console.set_total("drain", total);
+    console.set_total("drain", total);
     let detail = format!(
         "mailboxes, {} of {}, {}/s",
         mib(backend.bytes_moved),
@@ -273,7 +230,7 @@ fn show(world: &World, backend: &Backend, begun: Instant) {
         mib(rate as u64)
     );
     let done = backend.mailboxes_moved;
-    world.console.progress("drain", done, &detail);
+    console.progress("drain", done, &detail);
 }
 
 fn mib(bytes: u64) -> String {

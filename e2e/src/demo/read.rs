@@ -38,6 +38,7 @@ pub(super) async fn client(world: Arc<World>, user: usize) {
         random: Random::new(user as u64),
         world: &world,
         user,
+        turn: user,
         session: None,
         waiting: Waiting::begin(),
     };
@@ -55,6 +56,8 @@ pub(super) async fn client(world: Arc<World>, user: usize) {
 struct Client<'a> {
     world: &'a World,
     user: usize,
+    /// Which frontend is used: another one after a connection broke.
+    turn: usize,
     random: Random,
     session: Option<Session>,
     waiting: Waiting,
@@ -79,6 +82,7 @@ impl Client<'_> {
         self.world.ledger.reading().fail(&error.to_string());
         if !matches!(failure, Some(Failure::Refused { .. })) {
             self.session = None;
+            self.turn += 1;
         }
         sleep(RETRY_DELAY).await;
     }
@@ -101,7 +105,7 @@ impl Client<'_> {
 
     /// Looks at the newest messages of one mailbox, reads one, flags it, and perhaps copies it.
     async fn round(&mut self) -> Result<()> {
-        let is_shared = self.world.shared && self.random.below(3) == 0;
+        let is_shared = self.world.has_shared() && self.random.below(3) == 0;
         let name = if is_shared {
             *self.random.choose(&SHARED)
         } else {
@@ -120,7 +124,7 @@ impl Client<'_> {
             *self.random.choose(&FLAGS)
         };
         self.flag(&mailbox, uid, flag).await?;
-        if self.world.shared
+        if self.world.has_shared()
             && read.size <= COPY_BYTES_MAX
             && self.random.below(COPY_EVERY) == 0
             && (is_shared || self.world.may_post(self.user))
@@ -135,7 +139,7 @@ impl Client<'_> {
         let session = match self.session.take() {
             Some(session) => session,
             None => {
-                let session = self.world.login(self.user).await?;
+                let session = self.world.login(self.user, self.turn).await?;
                 self.succeed();
                 session
             }

@@ -4,13 +4,11 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Door, Load, Options, Phase, Report, World, account, plan};
+use super::{Options, Party, Phase, Report, Trial};
 use crate::console::Console;
 use crate::murder::{Murder, Plan};
 
@@ -22,7 +20,6 @@ const KILLS_AT_PERCENT: [usize; 2] = [30, 65];
 
 /// Runs it; the node is left running for the caller.
 pub async fn run(options: &Options) -> Result<(Report, Murder)> {
-    let begun = Instant::now();
     let console = Console::default();
     let password = make_password(&options.state)?;
     let users: Vec<_> = (1..=options.users)
@@ -33,38 +30,27 @@ pub async fn run(options: &Options) -> Result<(Report, Murder)> {
         .password(&password)
         .settings(json!({ "logging": { "level": "warn" } }))
         .prepare_in(&options.state)?;
-    console.say(&format!("{} accounts", users.len()));
-    let ledger = plan(options, false, &console)?;
     let took = murder.start(NODE).await?;
-    console.say(&format!("node ready in {} ms", took.as_millis()));
-    let addresses = murder.addresses(NODE)?;
-    let world = Arc::new(World {
-        doors: vec![Door {
-            imap: addresses.imap,
-            lmtp: addresses.lmtp,
-        }],
-        password,
-        users,
-        shared: false,
-        ledger,
-        console,
-    });
-    world.ledger.set_phase(Phase::Killing);
-    let total = world.ledger.deliveries.len();
-    world.console.begin("deliver", total as u64);
-    let load = Load::start(&world);
+    let took = took.as_millis();
+    console.say(&format!(
+        "node with {} users ready in {took} ms",
+        users.len()
+    ));
+    let party = Party::of(&murder, &users, false)?;
+    let mut trial = Trial::prepare(party, &options.sources, console).await?;
+    trial.ledger().set_phase(Phase::Killing);
+    trial.start();
     for percent in KILLS_AT_PERCENT {
-        world.ledger.reached(total * percent / 100).await;
+        trial.reached(percent).await;
         murder.kill(NODE)?;
         let took = murder.start(NODE).await?;
-        world.ledger.count_kill();
-        world.console.say(&format!(
+        trial.ledger().count_kill();
+        trial.console().say(&format!(
             "node killed (kill -9) at {percent} %, ready again in {} ms",
             took.as_millis()
         ));
     }
-    load.finish(&world).await?;
-    let report = account(&world, None, begun).await?;
+    let report = trial.finish(None).await?;
     Ok((report, murder))
 }
 

@@ -103,7 +103,7 @@ impl Findings {
     }
 
     fn compare(&mut self, world: &World, mailbox: &Mailbox, user: usize, view: &View) {
-        let name = || mailbox.describe(&world.users);
+        let name = || mailbox.describe(world.users());
         let uids: Vec<_> = view.messages.iter().map(|message| message.uid).collect();
         let is_ascending = uids.windows(2).all(|pair| pair[0] < pair[1]);
         if !is_ascending || uids.last().is_some_and(|last| *last >= view.uid_next) {
@@ -149,26 +149,26 @@ pub(super) async fn read_back(world: &World) -> Result<Findings> {
         }
         findings.compare(world, mailbox, user, view);
         let read = findings.read as u64;
-        world.console.progress("read", read, &world.users[user]);
+        world.console.progress("read", read, &world.users()[user]);
     })
     .await?;
     world.console.end();
     let states = world.ledger.states().clone();
-    findings.account(&world.ledger, &states, &world.users, &copies);
+    findings.account(&world.ledger, &states, world.users(), &copies);
     Ok(findings)
 }
 
 /// Reads all mailboxes of all users; the content of a shared folder once.
 async fn visit(world: &World, mut each: impl FnMut(&Mailbox, usize, &View) + Send) -> Result<()> {
     let mut shared = BTreeSet::new();
-    for user in 0..world.users.len() {
-        let mut session = world.login(user).await?;
+    for user in 0..world.users().len() {
+        let mut session = world.login(user, user).await?;
         for name in session.mailboxes().await? {
             let mailbox = Mailbox::of(user, &name);
             let whole = mailbox.owner().is_some() || shared.insert(name.clone());
             let view = look(&mut session, &name, whole)
                 .await
-                .with_context(|| format!("cannot read {}", mailbox.describe(&world.users)))?;
+                .with_context(|| format!("cannot read {}", mailbox.describe(world.users())))?;
             each(&mailbox, user, &view);
         }
         session.logout().await?;

@@ -1,0 +1,243 @@
+//! Clients that deliver and read all the time, whatever is done to the servers meanwhile, and the
+//! account of all that they sent and saw.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use tokio::task::JoinSet;
+
+use super::experience::{Experience, Phase};
+use super::ledger::Ledger;
+use super::mailbox::{KEPT, SHARED, SHARED_KEPT};
+use super::report::{Moved, Report};
+use super::{deliver, read, verify};
+use crate::console::Console;
+use crate::imap::{Failure, Session};
+use crate::mail::Sources;
+use crate::murder::{ADMIN, Murder};
+
+/// Sessions that deliver at the same time.
+const DELIVERING_SESSIONS: usize = 8;
+
+/// Clients that read, flag, copy and idle meanwhile.
+const READING_CLIENTS: usize = 6;
+
+/// Rights of everybody in the shared folders: look, read, keep what was seen, post.
+const RIGHTS: &str = "lrsp";
+
+/// Those of users who may also copy into them.
+const POSTING_RIGHTS: &str = "lrspi";
+
+/// Where clients connect.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    /// IMAP without TLS.
+    pub imap: SocketAddr,
+    /// LMTP without login.
+    pub lmtp: SocketAddr,
+}
+
+/// Who takes part.
+#[derive(Clone, Debug)]
+pub struct Party {
+    /// The frontends, which clients use in turn.
+    pub doors: Vec<Door>,
+    /// The users.
+    pub users: Vec<String>,
+    /// Their password.
+    pub password: String,
+    /// An administrator and a password, if there are to be shared folders.
+    pub admin: Option<(String, String)>,
+}
+
+impl Party {
+    /// The users of a murder, with its frontends or else with its unified nodes.
+    pub fn of(murder: &Murder, users: &[String], shared: bool) -> Result<Self> {
+        let all = murder.nodes().iter();
+        let doors = all.filter(|node| node.role().routes()).map(|node| Door {
+            imap: node.addresses().imap,
+            lmtp: node.addresses().lmtp,
+        });
+        let password = murder.password().to_owned();
+        Ok(Self {
+            doors: doors.collect(),
+            users: users.to_vec(),
+            admin: shared.then(|| (ADMIN.to_owned(), password.clone())),
+            password,
+        })
+    }
+}
+
+/// What the clients share. Nothing else knows addresses.
+#[derive(Debug)]
+pub(super) struct World {
+    party: Party,
+    pub(super) ledger: Ledger,
+    pub(super) console: Console,
+}
+
+impl World {
+    /// The users' names.
+    pub(super) fn users(&self) -> &[String] {
+        &self.party.users
+    }
+
+    /// Whether there are shared folders.
+    pub(super) const fn has_shared(&self) -> bool {
+        self.party.admin.is_some()
+    }
+
+    fn door(&self, turn: usize) -> Door {
+        self.party.doors[turn % self.party.doors.len()]
+    }
+
+    /// Where to deliver; another turn is another frontend.
+    pub(super) fn lmtp(&self, turn: usize) -> SocketAddr {
+        self.door(turn).lmtp
+    }
+
+    /// A user's IMAP session; another turn is another frontend.
+    pub(super) async fn login(&self, user: usize, turn: usize) -> Result<Session> {
+        let imap = self.door(turn).imap;
+        Session::login(imap, &self.users()[user], &self.party.password).await
+    }
+
+    /// Whether a user may copy into the shared folders.
+    pub(super) const fn may_post(&self, user: usize) -> bool {
+        user.is_multiple_of(2)
+    }
+
+    /// Whether a session ended because its selected mailbox went to another server.
+    pub(super) fn is_moved(&self, failure: &Failure) -> bool {
+        matches!(failure, Failure::Bye { text, .. } if text.contains("moved"))
+    }
+}
+
+/// A load on a murder. The clients end when it is dropped.
+#[derive(Debug)]
+pub struct Trial {
+    world: Arc<World>,
+    begun: Instant,
+    readers: JoinSet<()>,
+    senders: JoinSet<()>,
+}
+
+impl Trial {
+    /// Collects the mail and chooses its recipients; makes shared folders and folders for copies.
+    pub async fn prepare(party: Party, sources: &Sources, console: Console) -> Result<Self> {
+        let begun = Instant::now();
+        let collected = sources.collect()?;
+        for remark in &collected.remarks {
+            console.say(remark);
+        }
+        let (users, shared) = (party.users.len(), party.admin.is_some());
+        let ledger = Ledger::plan(collected.messages, users, shared, sources.seed);
+        console.say(&ledger.summary());
+        let world = World {
+            party,
+            ledger,
+            console,
+        };
+        if world.has_shared() {
+            make_folders(&world).await?;
+        }
+        Ok(Self {
+            world: Arc::new(world),
+            begun,
+            readers: JoinSet::new(),
+            senders: JoinSet::new(),
+        })
+    }
+
+    /// Starts the clients.
+    pub fn start(&mut self) {
+        let total = self.world.ledger.deliveries.len() as u64;
+        self.world.console.begin("deliver", total);
+        for number in 0..READING_CLIENTS.min(self.world.users().len()) {
+            let client = read::client(Arc::clone(&self.world), number);
+            self.readers.spawn(client);
+        }
+        for number in 0..DELIVERING_SESSIONS {
+            let session = deliver::session(Arc::clone(&self.world), number);
+            self.senders.spawn(session);
+        }
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.world.ledger
+    }
+
+    /// Where progress is told.
+    #[must_use]
+    pub fn console(&self) -> &Console {
+        &self.world.console
+    }
+
+    /// Waits until so many percent of all deliveries are settled.
+    pub async fn reached(&self, percent: usize) {
+        let total = self.ledger().deliveries.len();
+        self.ledger().reached(total * percent / 100).await;
+    }
+
+    /// What happens from now on.
+    pub fn enter(&self, phase: Phase) {
+        self.ledger().set_phase(phase);
+        let total = self.ledger().deliveries.len() as u64;
+        self.console().begin("deliver", total);
+    }
+
+    /// Learns all that is in the mailboxes, so that it is compared with at the end; returns how many
+    /// messages that are.
+    pub async fn learn(&self) -> Result<usize> {
+        verify::learn(&self.world).await
+    }
+
+    /// What the clients that deliver, and those that read, went through so far.
+    #[must_use]
+    pub fn experiences(&self) -> (Experience, Experience) {
+        let ledger = self.ledger();
+        (ledger.delivering().clone(), ledger.reading().clone())
+    }
+
+    /// Waits until everything is delivered, reads everything back and puts the table together.
+    pub async fn finish(mut self, moved: Option<&Moved>) -> Result<Report> {
+        self.ledger().release(self.ledger().messages.len());
+        while let Some(ended) = self.senders.join_next().await {
+            ended.context("a delivering client failed")?;
+        }
+        self.ledger().finish_load();
+        while let Some(ended) = self.readers.join_next().await {
+            ended.context("a reading client failed")?;
+        }
+        self.console().end();
+        let findings = verify::read_back(&self.world).await?;
+        let took = self.begun.elapsed();
+        Ok(Report::of(self.ledger(), &findings, moved, took))
+    }
+}
+
+/// The shared folders and their rights, and folders for copies.
+async fn make_folders(world: &World) -> Result<()> {
+    let (admin, password) = world.party.admin.as_ref().context("no administrator")?;
+    let mut session = Session::login(world.door(0).imap, admin, password).await?;
+    for folder in SHARED.iter().chain([&SHARED_KEPT]) {
+        session.create(folder).await?;
+        session.set_acl(folder, "anyone", RIGHTS).await?;
+        let posting = (0..world.users().len()).filter(|user| world.may_post(*user));
+        for user in posting {
+            let name = &world.users()[user];
+            session.set_acl(folder, name, POSTING_RIGHTS).await?;
+        }
+    }
+    session.logout().await?;
+    for user in 0..READING_CLIENTS.min(world.users().len()) {
+        let mut session = world.login(user, user).await?;
+        session.create(KEPT).await?;
+        session.logout().await?;
+    }
+    Ok(())
+}
