@@ -117,6 +117,10 @@ fn stay(pass: &mut Pass<'_>, backend: &BackendView) -> DrainReport {
         ..DrainReport::default()
     };
     let Some(status) = &backend.status else {
+        if backend.pod.as_ref().is_some_and(|pod| pod.ready) {
+            let pod = backend.pod_name();
+            report.message = format!("{pod} is ready but its admin interface does not answer");
+        }
         return report;
     };
     if backend.proof.is_some() {
