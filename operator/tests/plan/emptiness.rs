@@ -161,3 +161,19 @@ fn a_unit_that_arrives_between_the_proofs_is_moved_on() {
     ];
     assert_eq!(sim.trace.lines(), expected);
 }
+
+#[test]
+fn one_look_is_one_proof_however_often_it_is_planned() {
+    let mut sim = nearly_empty();
+    let before = sim.world.now_ms;
+    for step in sim.plan().steps {
+        sim.apply(&step);
+    }
+    assert!(sim.plan().steps.is_empty());
+    sim.world.now_ms = before + 999;
+    assert!(sim.plan().steps.is_empty());
+    sim.world.now_ms = before + 1000;
+    let steps = sim.plan().steps;
+    let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    assert_eq!(steps, ["Backend/be-a Deactivate Spec"]);
+}

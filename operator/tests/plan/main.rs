@@ -9,8 +9,10 @@
 mod drains;
 mod emptiness;
 mod failures;
+mod faults;
 #[path = "../histories/mod.rs"]
 mod histories;
+mod moving;
 mod order;
 mod retirement;
 mod settling;

@@ -21,7 +21,7 @@ pub(crate) struct Sim {
     pub(crate) world: World,
     pub(crate) trace: Trace,
     /// Identities on volumes, by Backend.
-    volumes: BTreeMap<String, ServerId>,
+    pub(crate) volumes: BTreeMap<String, ServerId>,
     volumes_made: u8,
 }
 
@@ -283,11 +283,7 @@ impl Sim {
                     transfers.push(started);
                 }
             }
-            Action::CancelTransfer { move_id } => {
-                let mut transfers = self.transfers(&name).iter_mut();
-                let found = transfers.find(|transfer| transfer.move_id == *move_id);
-                found.unwrap().phase = TransferPhase::Cancelled;
-            }
+            Action::CancelTransfer { move_id } => self.cancel(&name, *move_id),
             Action::RecordProof { server_id } => {
                 let (at_ms, server_id) = (now_ms, *server_id);
                 self.get(&name).proof = Some(Proof { at_ms, server_id });
@@ -359,71 +355,6 @@ impl Sim {
                 mupdate.pod.as_mut().unwrap().revision = "r2".to_owned();
             }
             (other, _) => panic!("not expected: {other:?}"),
-        }
-    }
-
-    /// Transfers go on; says whether any runs.
-    fn tick(&mut self) -> bool {
-        let mut flips = Vec::new();
-        let mut running = false;
-        for backend in &mut self.world.backends {
-            for transfer in backend.transfers.iter_mut().flatten() {
-                match transfer.phase {
-                    TransferPhase::Queued => {
-                        transfer.phase = TransferPhase::Copying;
-                        running = true;
-                    }
-                    TransferPhase::Copying => {
-                        transfer.phase = TransferPhase::Done;
-                        running = true;
-                        let to = transfer.destination.as_str().to_owned();
-                        flips.push((backend.name.clone(), to, transfer.root.clone()));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        for (from, to, root) in flips {
-            let mut units = self.get(&from).units.as_mut().unwrap().iter_mut();
-            let left = units.find(|unit| unit.root == root && unit.state == "Owner");
-            let left = left.unwrap();
-            let moved = UnitSummary {
-                epoch: Epoch::new(left.epoch.get() + 1),
-                ..left.clone()
-            };
-            left.state = "Moved".to_owned();
-            let units = self.get(&to).units.get_or_insert_default();
-            units.retain(|unit| unit.root != root);
-            units.push(moved);
-        }
-        self.recount();
-        running
-    }
-
-    fn recount(&mut self) {
-        for index in 0..self.world.backends.len() {
-            let backend = &mut self.world.backends[index];
-            let units = backend.units.iter().flatten();
-            let owned: Vec<u64> = units
-                .filter(|unit| unit.state == "Owner")
-                .map(|unit| unit.bytes)
-                .collect();
-            let Some(status) = &mut backend.status else {
-                continue;
-            };
-            status.units = owned.len() as u64;
-            status.bytes = owned.iter().sum();
-            let name = backend.name.clone();
-            self.recount_row(&name, owned.len() as u64);
-        }
-    }
-
-    fn recount_row(&mut self, name: &str, owned: u64) {
-        let id = self.volumes[name];
-        let servers = self.world.mupdate.iter_mut();
-        let mut rows = servers.flat_map(|mupdate| mupdate.servers.iter_mut().flatten());
-        if let Some(row) = rows.find(|row| row.server_id == id) {
-            row.units = owned;
         }
     }
 }

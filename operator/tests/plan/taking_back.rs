@@ -37,10 +37,8 @@ fn an_emptied_backend_may_stay_cordoned() {
 #[test]
 fn an_administrators_transfer_is_left_alone() {
     let mut sim = Sim::running(&[("alice", 10), ("bob", 10)]);
-    let mut theirs = transfer(xfer_id(1), "user.alice", "be-b");
-    theirs.phase = TransferPhase::Copying;
-    let mut ours = transfer(our_id(1), "user.bob", "be-b");
-    ours.phase = TransferPhase::Copying;
+    let theirs = transfer(xfer_id(1), "user.alice", "be-b");
+    let ours = transfer(our_id(1), "user.bob", "be-b");
     sim.transfers("be-a").extend([theirs, ours]);
     sim.status("be-a").cordoned = true;
     sim.row("be-a").cordoned = true;
