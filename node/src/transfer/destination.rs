@@ -5,49 +5,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use murder_locations::ownership::{OwnershipEvent, OwnershipRefusal};
-use murder_locations::request::{Request, Response, UnitRef};
-use murder_model::{Attempt, Epoch, Guid, PartitionName, ServerName, UnitId};
-use murder_store::mail::{MessageRow, TransferContent, TransferRow, UnitHead, unit};
-use murder_store::rows::{BlobSource, Table};
-use murder_store::structure;
+use murder_model::{Attempt, Epoch, PartitionName, ServerName, UnitId};
+use murder_store::mail::UnitHead;
 use tokio::task::spawn_blocking;
 use tokio::time::interval;
 
+use super::admit::Refused;
+use super::arrive::{check, receive};
 use super::message::{Begin, MESSAGE_BYTES_MAX, Outcome, Reason, Step, ToDestination, ToSource};
-use super::stage::{Arrived, Prepared, Reserved, StagedMove, import, move_of, round_done};
+use super::stage::{Arrived, Prepared, Reserved, StagedMove, import, round_done};
 use super::{TransferError, Transfers};
-use crate::backend::EventError;
 use crate::backend::partition::PartitionHandle;
-use crate::backend::spool::{Spool, Spooled};
+use crate::backend::{Backend, EventError};
 use crate::net::PeerIdentity;
-use crate::peer::{CONTENT_BYTES_MAX, Link};
+use crate::peer::Link;
 
-/// What a message takes beside its bytes, about.
-const ROW_BYTES: u64 = 1024;
 /// How often a source that waits hears that something is being done.
 const WORKING_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the master is asked while a source with a prepared copy says nothing.
 const POLL: Duration = Duration::from_secs(1);
 
-/// A message's content that has arrived.
-#[derive(Debug)]
-pub(super) enum Content {
-    Whole { bytes: Bytes, structure: Vec<u8> },
-    Spooled(Box<Spooled>),
-}
-
-impl Content {
-    pub(super) fn source(&self) -> TransferContent<'_> {
-        match self {
-            Self::Whole { bytes, structure } => (BlobSource::Bytes(bytes), structure),
-            Self::Spooled(spooled) => (spooled.source(), &spooled.structure),
-        }
-    }
-}
-
-type Refused = (Reason, String);
 type Imported = Result<Result<Vec<u32>, OwnershipRefusal>, TransferError>;
 
 /// A step on its way into the store.
@@ -112,64 +90,6 @@ impl Transfers {
         };
         self.see_through_later(holding, partition, unit);
         ended
-    }
-
-    /// Whether the unit may come, and where to.
-    async fn admit(
-        &self,
-        from: &ServerName,
-        begin: &Begin,
-    ) -> Result<Result<(Arc<PartitionHandle>, Reserved), Refused>, TransferError> {
-        let refused = |reason, text: &str| Ok(Err((reason, text.to_owned())));
-        let state = &self.backend.state;
-        if state.is_cordoned() || state.is_deactivated() || self.backend.membership.is_blocked() {
-            return refused(Reason::Cordoned, "no units are taken here");
-        }
-        let find = Request::FindUnit(UnitRef::Id(begin.unit));
-        match self.directory()?.demand(find).await {
-            Ok(Response::Unit(Some(record))) => {
-                let owned = record.server == *from && record.epoch == begin.epoch;
-                if !owned || record.root_name().as_ref() != Some(&begin.root) {
-                    return refused(Reason::Stale, "another owner or epoch is on record");
-                }
-            }
-            Ok(_) => return refused(Reason::Stale, "no such unit is on record"),
-            Err(error) => return refused(Reason::Unavailable, &error.to_string()),
-        }
-        let mut known = None;
-        for partition in self.backend.partitions() {
-            let id = begin.unit;
-            let row = partition.read(move |rows| unit(rows, &id)).await?;
-            known = known.or(row.map(|row| (Arc::clone(partition), row)));
-        }
-        let (partition, reached) = match (known, &begin.partition) {
-            // One record a unit and server, wherever it was made first.
-            (Some((partition, row)), _) => {
-                let kept = move_of(&row.ownership) == Some(begin.move_id);
-                (partition, if kept { row.change } else { 0 })
-            }
-            (None, Some(wish)) => match self.backend.partition(wish.as_str()) {
-                Some(partition) => (Arc::clone(partition), 0),
-                None => return refused(Reason::NoSuchPartition, "no such partition"),
-            },
-            (None, None) => (Arc::clone(self.backend.roomiest_partition()), 0),
-        };
-        let all = begin
-            .bytes
-            .saturating_add(begin.messages.saturating_mul(ROW_BYTES));
-        let left = u128::from(begin.change.saturating_sub(reached));
-        let need = u128::from(all) * left / u128::from(begin.change.max(1));
-        let need = u64::try_from(need).unwrap_or(u64::MAX);
-        match self.room.reserve(&partition, need) {
-            Some(room) => Ok(Ok((partition, room))),
-            None => {
-                let text = format!(
-                    "{need} bytes are not free in partition {}",
-                    partition.name()
-                );
-                Ok(Err((Reason::NoRoom, text)))
-            }
-        }
     }
 }
 
@@ -252,14 +172,31 @@ impl Session<'_> {
     /// Records the move, drops what an earlier stay of the unit left, and says where to go on.
     async fn begin(&mut self) -> Result<Result<(), Refused>, TransferError> {
         let staged = self.staged.clone();
-        let (unit, move_id) = (staged.unit, staged.move_id);
         let after = match self.transfers.stage(&self.partition, staged).await? {
             Ok(after) => after,
             Err(refusal) => return Ok(Err(stale(&refusal))),
         };
+        if after == 0
+            && let Err(refused) = self.clear().await?
+        {
+            return Ok(Err(refused));
+        }
+        let partition =
+            PartitionName::parse(self.partition.name()).expect("settings name partitions well");
+        self.link
+            .send(&ToSource::Begun { partition, after })
+            .await?;
+        self.link.flush().await?;
+        tracing::info!(event = "transfer_arriving", root = %self.staged.root, after);
+        Ok(Ok(()))
+    }
+
+    /// Drops all that is here of the unit; the source hears now and then that this takes its time.
+    async fn clear(&mut self) -> Result<Result<(), Refused>, TransferError> {
+        let (unit, move_id) = (self.staged.unit, self.staged.move_id);
         let mut working = interval(WORKING_INTERVAL);
         working.tick().await;
-        while after == 0 {
+        loop {
             let cleared = self.transfers.clear(&self.partition, unit, move_id);
             tokio::pin!(cleared);
             let cleared = loop {
@@ -273,18 +210,10 @@ impl Session<'_> {
             };
             match cleared? {
                 Ok(true) => {}
-                Ok(false) => break,
+                Ok(false) => return Ok(Ok(())),
                 Err(refusal) => return Ok(Err(stale(&refusal))),
             }
         }
-        let partition =
-            PartitionName::parse(self.partition.name()).expect("settings name partitions well");
-        self.link
-            .send(&ToSource::Begun { partition, after })
-            .await?;
-        self.link.flush().await?;
-        tracing::info!(event = "transfer_arriving", root = %self.staged.root, after);
-        Ok(Ok(()))
     }
 
     /// Reads the contents of a step from the wire and checks them against their rows.
@@ -302,10 +231,11 @@ impl Session<'_> {
         if !fits {
             return malformed("contents do not fit the rows");
         }
+        let directory = self.transfers.backend.settings.data_dir.join("spool");
         let mut received = Vec::with_capacity(step.rows.len());
         for length in &step.contents {
             received.push(match length {
-                Some(length) => Some(self.content(*length).await?),
+                Some(length) => Some(receive(&mut self.link, &directory, *length).await?),
                 None => None,
             });
         }
@@ -317,36 +247,6 @@ impl Session<'_> {
             Ok(arrived) => Ok(Ok((step, arrived))),
             Err(text) => malformed(text),
         }
-    }
-
-    async fn content(&mut self, length: u64) -> Result<Received, TransferError> {
-        if length <= CONTENT_BYTES_MAX as u64 {
-            let mut bytes = BytesMut::new();
-            while (bytes.len() as u64) < length {
-                let piece = self.link.receive_content().await?;
-                if bytes.is_empty() && piece.len() as u64 == length {
-                    return Ok(Received::Whole(piece));
-                }
-                bytes.extend_from_slice(&piece);
-            }
-            return if bytes.len() as u64 == length {
-                Ok(Received::Whole(bytes.freeze()))
-            } else {
-                Err(TransferError::Unfit)
-            };
-        }
-        let directory = self.transfers.backend.settings.data_dir.join("spool");
-        let mut spool = Spool::new(&directory);
-        let mut left = length;
-        while left > 0 {
-            let piece = self.link.receive_content().await?;
-            left = left
-                .checked_sub(piece.len() as u64)
-                .filter(|_| !piece.is_empty())
-                .ok_or(TransferError::Unfit)?;
-            spool.push(&piece).await?;
-        }
-        Ok(Received::Spooled(Box::new(spool.finish().await?)))
     }
 
     fn start_import(&mut self, (step, mut arrived): (Step, Arrived)) {
@@ -400,6 +300,7 @@ impl Session<'_> {
         message: ToDestination,
     ) -> Result<Result<ToSource, Refused>, TransferError> {
         let (unit, move_id) = (self.staged.unit, self.staged.move_id);
+        let backend = &self.transfers.backend;
         match message {
             ToDestination::RoundEnd { upto } if self.missing == 0 => {
                 let done = round_done(&self.partition, unit, move_id, upto).await?;
@@ -415,19 +316,14 @@ impl Session<'_> {
             ToDestination::Abort { attempt } => {
                 self.prepared = false;
                 let event = OwnershipEvent::AbortAttempt { move_id, attempt };
-                record(self.transfers, &self.partition, self.staged.unit, event).await
+                record(backend, &self.partition, unit, event).await
             }
             ToDestination::GiveUp => {
                 self.prepared = false;
                 // Whatever freeze the source began, it is over.
                 let attempt = Attempt::new(u32::MAX);
-                record(
-                    self.transfers,
-                    &self.partition,
-                    self.staged.unit,
-                    OwnershipEvent::DropStaging { move_id, attempt },
-                )
-                .await
+                let event = OwnershipEvent::DropStaging { move_id, attempt };
+                record(backend, &self.partition, unit, event).await
             }
             ToDestination::Decided => {
                 let outcome = self.transfers.decide(&self.partition, unit).await?;
@@ -463,14 +359,13 @@ impl Session<'_> {
     }
 }
 
-/// Applies an event to the record of a unit on its way here.
 async fn record(
-    transfers: &Transfers,
+    backend: &Backend,
     partition: &PartitionHandle,
     unit: UnitId,
     event: OwnershipEvent,
 ) -> Result<Result<ToSource, Refused>, TransferError> {
-    match transfers.backend.apply_event(partition, unit, event).await {
+    match backend.apply_event(partition, unit, event).await {
         Ok(_) => Ok(Ok(ToSource::Done)),
         Err(EventError::Refused(refusal)) => Ok(Err(stale(&refusal))),
         Err(error) => Err(error.into()),
@@ -483,48 +378,4 @@ async fn imported(importing: &mut Option<Importing>) -> Imported {
         Some(importing) => importing.import.as_mut().await,
         None => std::future::pending().await,
     }
-}
-
-/// A content off the wire.
-enum Received {
-    Whole(Bytes),
-    Spooled(Box<Spooled>),
-}
-
-/// Hashes what came and compares it with what the rows say.
-fn check(
-    rows: Vec<TransferRow>,
-    received: Vec<Option<Received>>,
-    covered: u64,
-) -> Result<Arrived, &'static str> {
-    let mut contents = Vec::with_capacity(rows.len());
-    for (row, content) in rows.iter().zip(received) {
-        let Some(content) = content else {
-            contents.push(None);
-            continue;
-        };
-        let fields = row
-            .value
-            .get(9..)
-            .filter(|_| row.table == Table::Messages as u8);
-        let message = fields.and_then(|fields| postcard::from_bytes::<MessageRow>(fields).ok());
-        let message = message.ok_or("a content without a message")?;
-        let (guid, content) = match content {
-            Received::Whole(bytes) => {
-                let guid = Guid::from_bytes(*blake3::hash(&bytes).as_bytes());
-                let structure = structure::encode(&structure::scan(&bytes));
-                (guid, Content::Whole { bytes, structure })
-            }
-            Received::Spooled(spooled) => (spooled.guid, Content::Spooled(spooled)),
-        };
-        if guid != message.guid {
-            return Err("a message's bytes are not those of its row");
-        }
-        contents.push(Some(content));
-    }
-    Ok(Arrived {
-        rows,
-        contents,
-        covered,
-    })
 }

@@ -10,7 +10,9 @@
 //! Whatever breaks before RELEASED leaves the unit where it is. What the two sides hold of an interrupted
 //! move is settled by [`resume`].
 
+mod admit;
 mod apply;
+mod arrive;
 mod commands;
 mod copy;
 mod destination;

@@ -236,7 +236,7 @@ impl Transfers {
     async fn hand_over(
         &self,
         job: &Job,
-        course: &mut Course,
+        course: &Course,
         ready: Ready<'_>,
         server: &ServerRecord,
     ) -> Result<(), TransferError> {

@@ -224,7 +224,7 @@ impl Transfers {
 /// Rows and contents that have arrived.
 pub(super) struct Arrived {
     pub(super) rows: Vec<TransferRow>,
-    pub(super) contents: Vec<Option<super::destination::Content>>,
+    pub(super) contents: Vec<Option<super::arrive::Content>>,
     pub(super) covered: u64,
 }
 
