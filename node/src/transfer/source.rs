@@ -211,7 +211,7 @@ impl Transfers {
         let prepared = timeout_at(deadline, prepare(&mut copier, attempt)).await;
         let waited = frozen.elapsed();
         copier.job.change(|status| {
-            status.freeze_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+            status.freeze_ms = millis(waited);
         });
         match prepared {
             Ok(Ok((record, head))) => {
@@ -232,7 +232,8 @@ impl Transfers {
         }
     }
 
-    /// RELEASED, and what follows from it. Never dropped but with the process: the caller does not select over it.
+    /// RELEASED, and what follows from it. Never dropped but with the process: the caller does not
+    /// select over it.
     async fn hand_over(
         &self,
         job: &Job,
@@ -251,10 +252,7 @@ impl Transfers {
         let place = copier.place.clone();
         let attempt = Attempt::new(course.attempt);
         let move_id = course.move_id.ok_or(TransferError::NotOwner)?;
-        if let Err(error) = job.release() {
-            drop(freeze);
-            return Err(error);
-        }
+        job.release()?;
         // If this task dies from here on, nobody may write before the record is read again.
         freeze.leave(Phase::InDoubt);
         let event = OwnershipEvent::Release {
@@ -263,9 +261,7 @@ impl Transfers {
             attempt,
         };
         if let Err(error) = self.release(&place, event, head).await {
-            let refused = matches!(error, TransferError::Event(EventError::Refused(_)))
-                || matches!(error, TransferError::Mismatch);
-            if refused {
+            if let TransferError::Event(EventError::Refused(_)) | TransferError::Mismatch = error {
                 freeze.end(Phase::Active);
                 let abort = copier.ask(ToDestination::Abort { attempt });
                 // It is aborted by the next conversation at the latest.
@@ -283,45 +279,43 @@ impl Transfers {
             term: self.backend.state.promised(),
         };
         let mut freeze = Some(freeze);
-        let settled = {
-            let settling = Box::pin(self.settle(&place, Some(flip)));
-            tokio::pin!(settling);
-            match timeout(DOUBT_PATIENCE, &mut settling).await {
-                Ok(settled) => settled,
-                Err(_) => {
-                    if let Some(freeze) = freeze.take() {
-                        freeze.end(Phase::InDoubt);
-                    }
-                    settling.await
-                }
-            }
-        };
+        let settled = self.settle_frozen(&place, flip, &mut freeze).await;
         let phase = phase_of(&settled).unwrap_or(Phase::InDoubt);
-        if phase.is_moved() {
+        let moved = phase.is_moved();
+        if moved {
             self.leave_views(&place, &phase).await;
             self.note_moved(&place);
-            let decided = copier.ask(ToDestination::Decided);
-            if let Ok(Ok(ToSource::Outcome(Outcome::Serving { .. }))) =
-                timeout(SERVING_PATIENCE, decided).await
-            {
-                tracing::debug!(event = "transfer_served_there", root = %job.root);
-            }
+            await_service(&mut copier).await;
         }
-        let moved = phase.is_moved();
         match freeze {
             Some(freeze) => freeze.end(phase),
             None => place.gate.set(phase).await,
         }
-        job.change(|status| {
-            status.freeze_ms = u64::try_from(frozen.elapsed().as_millis()).unwrap_or(u64::MAX);
-        });
+        job.change(|status| status.freeze_ms = millis(frozen.elapsed()));
         if moved {
-            Ok(())
-        } else {
-            // The next conversation would begin with what the destination must drop.
-            let _told = timeout(SERVING_PATIENCE, copier.ask(ToDestination::GiveUp)).await;
-            Err(TransferError::Raised)
+            return Ok(());
         }
+        // It would find out by itself.
+        let _told = timeout(SERVING_PATIENCE, copier.ask(ToDestination::GiveUp)).await;
+        Err(TransferError::Raised)
+    }
+
+    /// Asks the master until it has decided. Those who wait for the unit are told after a while that
+    /// it is in doubt.
+    async fn settle_frozen(
+        &self,
+        place: &UnitPlace,
+        flip: Request,
+        freeze: &mut Option<Freeze>,
+    ) -> OwnershipRecord {
+        let mut settling = Box::pin(self.settle(place, Some(flip)));
+        if let Ok(settled) = timeout(DOUBT_PATIENCE, &mut settling).await {
+            return settled;
+        }
+        if let Some(freeze) = freeze.take() {
+            freeze.end(Phase::InDoubt);
+        }
+        settling.await
     }
 
     /// RELEASED, durably, if nothing was written since the head was read.
@@ -394,6 +388,18 @@ async fn prepare(
         }
         other => Err(unfit(other)),
     }
+}
+
+/// Tells the destination that the master has decided, and waits, not long, until it serves: so those
+/// who waited for the unit find it where they are sent.
+async fn await_service(copier: &mut Copier<'_>) {
+    let decided = timeout(SERVING_PATIENCE, copier.ask(ToDestination::Decided)).await;
+    let serves = matches!(decided, Ok(Ok(ToSource::Outcome(Outcome::Serving { .. }))));
+    tracing::debug!(event = "transfer_decided", root = %copier.job.root, serves);
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether another try would end the same way.

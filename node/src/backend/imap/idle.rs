@@ -14,14 +14,14 @@ impl Session {
             self.sync(true).await?;
             let event = match &mut changes {
                 Some(changes) => tokio::select! {
-                    event = self.wire.event() => Some(event?),
+                    event = self.next_event() => Some(event?),
                     changed = changes.changed() => {
                         // The view lives as long as the session holds it.
                         changed.map_err(|_| End::Closed)?;
                         None
                     }
                 },
-                None => Some(self.wire.event().await?),
+                None => Some(self.next_event().await?),
             };
             match event {
                 None => {}

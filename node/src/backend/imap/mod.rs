@@ -145,7 +145,7 @@ pub async fn serve(backend: Arc<Backend>, wire: Wire, identity: Identity) -> Res
 impl Session {
     async fn run(&mut self) -> Result<(), End> {
         loop {
-            match self.wire.event().await? {
+            match self.next_event().await? {
                 Event::Command(received) => self.command(received).await?,
                 Event::Append(received) => self.append(received).await?,
                 Event::Continue => self.wire.line("+ go on"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use murder_model::{Keyword, MailboxId, ModSeq, Rights, SystemFlags, UidSet, UserName};
 use murder_proto::imap::command::Fetch;
+use murder_proto::imap::server::Event;
 use murder_store::mail::{Entry, Viewer, effective_seen, mailbox};
 
 use super::Session;
@@ -110,6 +111,22 @@ pub(super) fn viewer<'a>(is_owner: bool, user: &'a UserName) -> Viewer<'a> {
 }
 
 impl Session {
+    /// The client's next event. Once the selected mailbox is served elsewhere the session ends, after
+    /// its last answer. Cancel-safe.
+    pub(super) async fn next_event(&mut self) -> Result<Event, End> {
+        let Some(selected) = &self.selected else {
+            return self.wire.event().await;
+        };
+        tokio::select! {
+            biased;
+            () = selected.place.gate.moved() => {}
+            event = self.wire.event() => return event,
+        }
+        self.wire
+            .line("* BYE [UNAVAILABLE] the mailbox has moved, connect again");
+        Err(End::Logout)
+    }
+
     /// Tells the client what changed since it was told last. Without `expunge_allowed` messages that
     /// are gone keep their numbers until the next time.
     pub(super) async fn sync(&mut self, expunge_allowed: bool) -> Result<(), End> {
