@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod delivery;
 mod moving;
 mod mupdate;
 mod routing;
