@@ -8,12 +8,15 @@
 //! then the change is made, durably, then it is answered. A caller that goes away in between does
 //! not stop the change. Everything a caller could let grow or wait has a limit in [`Limits`].
 
+mod backend;
 mod body;
 pub mod commands;
 mod connection;
 mod master;
+mod query;
 mod refusal;
 mod status;
+mod survey;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +32,7 @@ use tokio::sync::{Mutex, watch};
 use self::commands::TransferCommands;
 use self::master::NameCounts;
 use self::refusal::Refused;
+use self::survey::Surveys;
 use crate::backend::Backend;
 use crate::mupdate::master::MasterHandle;
 use crate::net::Tls;
@@ -106,6 +110,7 @@ pub async fn serve(listener: TcpListener, tls: Tls, context: Context, stop: watc
     let router = router(Admin {
         context,
         names: NameCounts::default(),
+        surveys: Surveys::default(),
         turn: Arc::default(),
     });
     connection::serve(listener, tls, limits, cluster, router, stop).await;
@@ -115,6 +120,7 @@ pub async fn serve(listener: TcpListener, tls: Tls, context: Context, stop: watc
 struct Admin {
     context: Context,
     names: NameCounts,
+    surveys: Surveys,
     turn: Arc<Mutex<()>>,
 }
 
@@ -145,6 +151,17 @@ fn router(admin: Admin) -> Router {
             .route("/v1/servers", get(master::servers))
             .route("/v1/servers/{name}/cordon", post(master::cordon))
             .route("/v1/servers/{name}/retire", post(master::retire));
+    }
+    if admin.context.backend.is_some() {
+        router = router
+            .route("/v1/units", get(backend::units))
+            .route(
+                "/v1/transfers",
+                get(backend::transfers).post(backend::start),
+            )
+            .route("/v1/transfers/{id}/cancel", post(backend::cancel))
+            .route("/v1/cordon", post(backend::cordon))
+            .route("/v1/deactivate", post(backend::deactivate));
     }
     router
         .fallback(unknown_path)

@@ -9,14 +9,22 @@ use murder_model::{Fence, Term};
 
 use super::master::reading;
 use super::refusal::Refused;
-use super::{Admin, Context};
+use super::{Admin, Context, backend};
 use crate::telemetry::metrics::Protocol;
 
 pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Result<Json<NodeStatus>, Refused> {
-    node_status(&admin.context).await.map(Json)
+    node_status(&admin).await.map(Json)
 }
 
-async fn node_status(context: &Context) -> Result<NodeStatus, Refused> {
+pub(super) async fn node_status(admin: &Admin) -> Result<NodeStatus, Refused> {
+    let context = &admin.context;
+    let backend = match &context.backend {
+        Some(part) => {
+            let survey = admin.surveys.recent(&part.backend).await?;
+            Some(backend::status(&part.backend, &survey))
+        }
+        None => None,
+    };
     let (fence, term) = numbers(context).await?;
     let settings = &context.settings;
     Ok(NodeStatus {
@@ -28,7 +36,7 @@ async fn node_status(context: &Context) -> Result<NodeStatus, Refused> {
         fence,
         term,
         sessions: sessions(context, "imap") + sessions(context, "lmtp"),
-        backend: None,
+        backend,
     })
 }
 

@@ -170,13 +170,18 @@ impl Running {
     }
 
     pub(crate) async fn post(&self, tls: &Tls, path: &str, body: &str) -> String {
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let request = request(path, body);
         self.raw(tls, request.as_bytes()).await
     }
+}
+
+/// A request that changes something, as the operator sends it.
+pub(crate) fn request(path: &str, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// Reads to the end of the connection.

@@ -2,18 +2,25 @@
 
 use std::time::Duration;
 
+use murder_locations::master::{Master, MasterOptions};
 use murder_node::admin::Limits;
+use murder_node::mupdate::master::start;
+use murder_node::telemetry::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Authority, Parts, Running, read_answer, settings};
+use crate::harness::{Authority, Parts, Running, read_answer, refused, request, settings};
 
 /// A time after which a test waits for a client to be dropped.
 const SHORT: Duration = Duration::from_millis(300);
 
+const CORDON: &str = "/v1/servers/be-a/cordon";
+
 async fn mupdate(authority: &Authority, limits: Limits) -> Running {
     let settings = settings(authority.path(), "mupdate", "mupdate");
+    let master = Master::in_memory(MasterOptions::default()).unwrap();
     let parts = Parts {
+        master: Some(start(master, &Metrics::new()).unwrap().0),
         limits,
         ..Parts::new(settings)
     };
@@ -142,4 +149,52 @@ async fn stopping_ends_idle_connections() {
     let mut idle = node.connect(&authority.operator()).await;
     node.stop().await;
     assert_eq!(read_answer(&mut idle).await, "");
+}
+
+#[tokio::test]
+async fn too_large_bodies_are_refused_announced_or_not() {
+    let authority = Authority::new();
+    let node = mupdate(&authority, Limits::default()).await;
+    let tls = authority.operator();
+    let expected = refused(
+        "413 Payload Too Large",
+        "TooLarge",
+        "the body has more than 65536 bytes",
+    );
+    let body = "x".repeat(65_537);
+    assert_eq!(node.post(&tls, CORDON, &body).await, expected);
+    let chunked = format!(
+        "POST {CORDON} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    assert_eq!(node.raw(&tls, chunked.as_bytes()).await, expected);
+    // One byte less is read, and found to be no JSON.
+    let answer = node.post(&tls, CORDON, &body[1..]).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn half_a_body_is_dropped_and_delays_nobody() {
+    let authority = Authority::new();
+    let limits = Limits {
+        body: SHORT,
+        ..Limits::default()
+    };
+    let node = mupdate(&authority, limits).await;
+    let tls = authority.operator();
+    let request = request(CORDON, r#"{"fence":1,"cordoned":true}"#);
+    let mut silent = node.connect(&tls).await;
+    let half = &request.as_bytes()[..request.len() - 5];
+    silent.write_all(half).await.unwrap();
+    let answer = node
+        .post(&tls, CORDON, r#"{"fence":1,"cordoned":true}"#)
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
+    let message = "the body did not arrive in time";
+    let expected = refused("408 Request Timeout", "TooSlow", message);
+    assert_eq!(read_answer(&mut silent).await, expected);
 }

@@ -5,5 +5,8 @@
 mod harness;
 
 mod callers;
+mod commands;
 mod limits;
+mod mailboxes;
 mod master;
+mod units;

@@ -59,6 +59,6 @@ pub use transfer::{
 };
 pub use unit::{
     Grant, UnitRow, create_root, ownership, put_ownership, raise_uid_validities, unit,
-    unit_by_root, units,
+    unit_by_root, units, units_after,
 };
 pub use view::{Entry, view_entries};

@@ -98,6 +98,35 @@ pub fn units(
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// At most `limit` units after one, in the order of their ids: a bounded step through all of them.
+pub fn units_after(
+    rows: &dyn Rows,
+    after: Option<&UnitId>,
+    limit: usize,
+) -> Result<Vec<UnitRow>, MailError> {
+    let mut low = after.map(keys::unit).unwrap_or_default();
+    if after.is_some() {
+        // The least key above it.
+        low.push(0);
+    }
+    let mut found = Vec::new();
+    let mut failed = None;
+    rows.scan(Table::Units, &low, &[0xff; 17], &mut |key, value| {
+        if found.len() == limit {
+            return ControlFlow::Break(());
+        }
+        match fields_of(Table::Units, key, value) {
+            Ok(row) => found.push(row),
+            Err(error) => {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    failed.map_or(Ok(found), |error| Err(error.into()))
+}
+
 pub(super) fn put_unit(rows: &mut dyn RowsMut, unit: &UnitRow) -> Result<(), MailError> {
     Ok(rows.put(
         Table::Units,
