@@ -1,12 +1,12 @@
 //! One operation at a time.
 
-use murder_model::{Keyword, SystemFlags, Timestamp, UidSet, UnitState};
+use murder_model::{Keyword, SystemFlags, Timestamp, UidSet, UnitId, UnitState};
 
 use super::{Fixture, NOW, UNIT, alice, all_rows, bob, new_message};
 use crate::mail::{
     Effect, FlagChange, MailError, NewMessage, Viewer, append, append_as, copy, delete_mailbox,
     deliver, effective_seen, expunge, mailbox, message, move_messages, prune_marks, put_ownership,
-    store_flags, take_recent, unit, vanished_since,
+    store_flags, take_recent, unit, units_after, vanished_since,
 };
 use crate::rows::Table;
 
@@ -328,4 +328,23 @@ fn forgotten_marks_are_admitted() {
     let nothing = vanished_since(&fixture.rows, &UNIT, &inbox, after).unwrap();
     assert!(nothing.complete);
     fixture.check();
+}
+
+#[test]
+fn units_are_read_in_bounded_steps_in_the_order_of_their_ids() {
+    let mut fixture = Fixture::new();
+    let mut record = unit(&fixture.rows, &UNIT).unwrap().unwrap().ownership;
+    for number in [3, 2] {
+        record.unit = UnitId::from_bytes([number; 16]);
+        put_ownership(&mut fixture.rows, &record).unwrap();
+    }
+    let step = |after: Option<u8>| -> Vec<u8> {
+        let after = after.map(|number| UnitId::from_bytes([number; 16]));
+        let found = units_after(&fixture.rows, after.as_ref(), 2).unwrap();
+        let numbers = found.iter().map(|row| row.ownership.unit.as_bytes()[0]);
+        numbers.collect()
+    };
+    assert_eq!(step(None), [1, 2]);
+    assert_eq!(step(Some(2)), [3]);
+    assert_eq!(step(Some(3)), []);
 }
