@@ -21,8 +21,8 @@
 //!   and takes new units again. With `cordoned: true` it leaves `deactivated` as it is.
 //! - A deactivated or retired node still answers here.
 //! - `GET /v1/units` lists the units of every state, not only those served.
-//! - `GET /v1/transfers` lists transfers that failed or were withdrawn for as long as their unit is served here, so that
-//!   a drain sees why a unit stays, and those that are done while they are among the last thousand.
+//! - `GET /v1/transfers` keeps some thousands of those that ended while the node runs, failed and withdrawn ones, too,
+//!   so that a drain sees why a unit stays. One that is tried again has its last `error`.
 //! - Transfers started here keep their caller's `moveId` in the list; an administrator's (XFER) have one of the node's.
 //! - A server is meant by its name and its `serverId`: the master lists retired ones as well, and a living one may have
 //!   the name of a retired one.

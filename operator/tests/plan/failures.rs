@@ -128,3 +128,16 @@ fn a_drain_that_was_taken_back_can_be_asked_for_again() {
     assert_eq!(drain_state(&plan, "be-a"), DrainState::Empty);
     assert_eq!(sim.transfers("be-a").len(), 4);
 }
+
+#[test]
+fn what_hinders_a_transfer_is_told_while_it_is_tried() {
+    let mut sim = draining();
+    let mut hindered = ended(0, TransferPhase::Queued, Some("be-b does not answer"));
+    hindered.attempts = 3;
+    sim.transfers("be-a").push(hindered);
+    let plan = sim.plan();
+    let expected = "user.alice to be-b: be-b does not answer; 3 tries";
+    assert_eq!(report(&plan, "be-a").message, expected);
+    assert_eq!(drain_state(&plan, "be-a"), DrainState::Transferring);
+    assert!(plan.steps.is_empty());
+}

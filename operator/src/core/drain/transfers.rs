@@ -47,7 +47,25 @@ pub(super) fn transfer(
     if started == 0 && report.in_flight == 0 {
         return stalled(pass, backend, report, misfits);
     }
+    if report.message.is_empty() {
+        report.message = hindrance(transfers);
+    }
     report.is(DrainState::Transferring)
+}
+
+/// What goes wrong with a transfer that is still tried.
+fn hindrance(transfers: &[TransferStatus]) -> String {
+    let mut tried = transfers.iter().filter(|t| is_running(t.phase));
+    let hindered = tried.find_map(|t| Some((t, t.error.as_ref()?)));
+    let say = |(t, error): (&TransferStatus, &String)| {
+        format!(
+            "{} to {}: {error}; {} tries",
+            t.root.as_str(),
+            t.destination.as_str(),
+            t.attempts
+        )
+    };
+    hindered.map(say).unwrap_or_default()
 }
 
 /// Owned units that nothing moves; the largest first, so that no giant is left over when the room is gone.
