@@ -9,6 +9,8 @@ use super::observe::{BackendView, Record, Wish, World};
 
 /// Share of a destination's volume that a drain leaves free.
 const HEADROOM_PERCENT: u64 = 15;
+/// Where the volume is large this is enough.
+const HEADROOM_BYTES_MAX: u64 = 4 << 30;
 
 /// Why no placement was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -129,6 +131,7 @@ fn room_of(backend: &BackendView) -> u64 {
         .filter(|partition| partition.failed.is_none())
         .map(|partition| {
             let headroom = partition.total_bytes / 100 * HEADROOM_PERCENT;
+            let headroom = headroom.min(HEADROOM_BYTES_MAX);
             partition.free_bytes.saturating_sub(headroom)
         })
         .max()
