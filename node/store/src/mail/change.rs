@@ -46,16 +46,55 @@ pub fn vanished_since(
     })
 }
 
-/// Forgets at most `limit` marks from before `before`; true if there may be more. Not to be called
-/// for a unit that is being transferred: both sides must hold the same marks.
+/// The first mark of a unit among the changes from `from` on: its change, and when it was made. Where it
+/// is young, all behind it are.
+pub fn first_mark(
+    rows: &dyn Rows,
+    unit: &UnitId,
+    from: u64,
+) -> Result<Option<(u64, Timestamp)>, MailError> {
+    let mut first = None;
+    let (low, high) = from_change(unit, from);
+    rows.scan(Table::Changes, &low, &high, &mut |index, mark| {
+        if mark != [1] {
+            return ControlFlow::Continue(());
+        }
+        first = Some(index.to_vec());
+        ControlFlow::Break(())
+    })?;
+    let Some((change, table, key)) = first.as_deref().and_then(keys::split_change) else {
+        return Ok(None);
+    };
+    match rows.read(table, key)? {
+        Some(value) => match decode(table, key, &value)? {
+            Row::Mark { time, .. } => Ok(Some((change, time))),
+            Row::Live { .. } => Ok(None),
+        },
+        None => Ok(None),
+    }
+}
+
+fn from_change(unit: &UnitId, from: u64) -> (Vec<u8>, Vec<u8>) {
+    let low = match from.checked_sub(1) {
+        Some(before) => keys::change_after(unit, before),
+        None => keys::unit(unit),
+    };
+    (low, keys::after_prefix(&keys::unit(unit)))
+}
+
+/// Forgets at most `limit` marks from before `before`, looked for from the change `from` on; true if there
+/// may be more. Not to be called for a unit that is being transferred: both sides must hold the same
+/// marks.
 pub fn prune_marks(
     rows: &mut dyn RowsMut,
     unit: &UnitId,
+    from: u64,
     before: Timestamp,
     limit: usize,
 ) -> Result<bool, MailError> {
-    let low = keys::unit(unit);
-    let high = keys::after_prefix(&low);
+    let forgotten = crate::mail::unit(rows, unit)?.map_or(0, |row| row.forgotten);
+    // The last change of which marks are forgotten may have more.
+    let (low, high) = from_change(unit, from.max(forgotten));
     let mut candidates = Vec::new();
     rows.scan(Table::Changes, &low, &high, &mut |index, mark| {
         if mark == [1] {
@@ -73,9 +112,11 @@ pub fn prune_marks(
         let Some((change, table, key)) = keys::split_change(index) else {
             continue;
         };
-        if is_mark_before(rows, table, key, before)? {
-            old.push((change, table, key.to_vec()));
+        if !is_mark_before(rows, table, key, before)? {
+            // All below what is forgotten have to be gone.
+            break;
         }
+        old.push((change, table, key.to_vec()));
     }
     // Marks come in the order of their changes: where one is young, all behind it are.
     let more = full && old.len() == candidates.len();

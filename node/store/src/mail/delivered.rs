@@ -34,13 +34,21 @@ pub(super) fn put(edit: &mut Edit<'_>, key: &[u8; 32], now: Timestamp) -> Result
     edit.put(Table::Delivered, &row_key, &now, &[])
 }
 
-/// Forgets at most `limit` deliveries from before `before`; true if there may be more.
-pub fn prune_delivered(
-    rows: &mut dyn RowsMut,
+/// Whether the unit has a delivery from before `before`.
+pub fn has_old_deliveries(
+    rows: &dyn Rows,
+    unit: &UnitId,
+    before: Timestamp,
+) -> Result<bool, MailError> {
+    Ok(!old_deliveries(rows, unit, before, 1)?.is_empty())
+}
+
+fn old_deliveries(
+    rows: &dyn Rows,
     unit: &UnitId,
     before: Timestamp,
     limit: usize,
-) -> Result<bool, MailError> {
+) -> Result<Vec<Vec<u8>>, MailError> {
     let low = keys::unit(unit);
     let high = keys::after_prefix(&low);
     let mut old = Vec::new();
@@ -56,6 +64,17 @@ pub fn prune_delivered(
             ControlFlow::Continue(())
         }
     })?;
+    Ok(old)
+}
+
+/// Forgets at most `limit` deliveries from before `before`; true if there may be more.
+pub fn prune_delivered(
+    rows: &mut dyn RowsMut,
+    unit: &UnitId,
+    before: Timestamp,
+    limit: usize,
+) -> Result<bool, MailError> {
+    let old = old_deliveries(rows, unit, before, limit)?;
     if old.is_empty() {
         return Ok(false);
     }

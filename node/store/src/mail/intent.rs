@@ -148,14 +148,21 @@ pub fn appended_under(
     }
 }
 
-/// Forgets at most `limit` results from before `before`; true if there may be more. Not to be called
-/// for a unit that is being transferred: both sides must hold the same rows.
-pub fn prune_results(
-    rows: &mut dyn RowsMut,
+/// Whether the unit has a result from before `before`.
+pub fn has_old_results(
+    rows: &dyn Rows,
+    unit: &UnitId,
+    before: Timestamp,
+) -> Result<bool, MailError> {
+    Ok(!old_results(rows, unit, before, 1)?.is_empty())
+}
+
+fn old_results(
+    rows: &dyn Rows,
     unit: &UnitId,
     before: Timestamp,
     limit: usize,
-) -> Result<bool, MailError> {
+) -> Result<Vec<Vec<u8>>, MailError> {
     let low = keys::intents(unit, IntentKind::Result);
     let high = keys::after_prefix(&low);
     let mut old = Vec::new();
@@ -170,6 +177,18 @@ pub fn prune_results(
             ControlFlow::Continue(())
         }
     })?;
+    Ok(old)
+}
+
+/// Forgets at most `limit` results from before `before`; true if there may be more. Not to be called
+/// for a unit that is being transferred: both sides must hold the same rows.
+pub fn prune_results(
+    rows: &mut dyn RowsMut,
+    unit: &UnitId,
+    before: Timestamp,
+    limit: usize,
+) -> Result<bool, MailError> {
+    let old = old_results(rows, unit, before, limit)?;
     if old.is_empty() {
         return Ok(false);
     }

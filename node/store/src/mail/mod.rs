@@ -32,15 +32,16 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use change::{Vanished, prune_marks, vanished_since};
+pub use change::{Vanished, first_mark, prune_marks, vanished_since};
 pub use copy::{CopiedUids, copy, move_messages};
-pub use delivered::{delivery_key, prune_delivered, was_delivered};
+pub use delivered::{delivery_key, has_old_deliveries, prune_delivered, was_delivered};
 pub use digest::recompute_digest;
 pub use edit::{Effect, Effects};
 pub use error::MailError;
 pub use flags::{FlagChange, Stored, StoredFlags, Viewer, store_flags};
 pub use intent::{
-    Intent, append_once, appended_under, complete_intent, intents, prune_results, put_intent,
+    Intent, append_once, appended_under, complete_intent, has_old_results, intents, prune_results,
+    put_intent,
 };
 pub use mailbox::{
     FolderSpec, children_exist, create_mailbox, delete_mailbox, mailbox, mailbox_by_name,

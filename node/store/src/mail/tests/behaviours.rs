@@ -5,8 +5,8 @@ use murder_model::{Keyword, SystemFlags, Timestamp, UidSet, UnitId, UnitState};
 use super::{Fixture, NOW, UNIT, alice, all_rows, bob, new_message};
 use crate::mail::{
     Effect, FlagChange, MailError, NewMessage, Viewer, append, append_as, copy, delete_mailbox,
-    deliver, effective_seen, expunge, mailbox, message, move_messages, prune_marks, put_ownership,
-    store_flags, take_recent, unit, units_after, vanished_since,
+    deliver, effective_seen, expunge, first_mark, mailbox, message, move_messages, prune_marks,
+    put_ownership, store_flags, take_recent, unit, units_after, vanished_since,
 };
 use crate::rows::Table;
 
@@ -315,10 +315,16 @@ fn forgotten_marks_are_admitted() {
         ("1", true)
     );
     let later = Timestamp::from_millis(NOW.as_millis() + 1);
-    assert!(!prune_marks(&mut fixture.rows, &UNIT, NOW, 10).unwrap());
+    assert!(!prune_marks(&mut fixture.rows, &UNIT, 0, NOW, 10).unwrap());
     let kept = vanished_since(&fixture.rows, &UNIT, &inbox, before).unwrap();
     assert!(kept.complete, "a mark of that very time is kept");
-    prune_marks(&mut fixture.rows, &UNIT, later, 10).unwrap();
+    let first = first_mark(&fixture.rows, &UNIT, 0).unwrap();
+    let (change, time) = first.unwrap();
+    assert_eq!((change > before.get(), time), (true, NOW));
+    assert_eq!(first_mark(&fixture.rows, &UNIT, change).unwrap(), first);
+    assert_eq!(first_mark(&fixture.rows, &UNIT, change + 1).unwrap(), None);
+    prune_marks(&mut fixture.rows, &UNIT, change, later, 10).unwrap();
+    assert_eq!(first_mark(&fixture.rows, &UNIT, 0).unwrap(), None);
     let vanished = vanished_since(&fixture.rows, &UNIT, &inbox, before).unwrap();
     assert_eq!((vanished.uids.is_empty(), vanished.complete), (true, false));
     let after = mailbox(&fixture.rows, &inbox)

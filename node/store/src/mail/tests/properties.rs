@@ -235,7 +235,7 @@ proptest! {
         for op in &ops {
             run(&mut fixture, op);
         }
-        while prune_marks(&mut fixture.rows, &UNIT, later, limit).unwrap() {}
+        while prune_marks(&mut fixture.rows, &UNIT, 0, later, limit).unwrap() {}
         while prune_delivered(&mut fixture.rows, &UNIT, later, limit).unwrap() {}
         while prune_results(&mut fixture.rows, &UNIT, later, limit).unwrap() {}
         fixture.check();
