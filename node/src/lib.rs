@@ -9,6 +9,7 @@ pub mod directory;
 pub mod frontend;
 pub mod imap;
 pub mod lmtp;
+pub mod maintenance;
 pub mod mupdate;
 pub mod net;
 pub mod peer;

@@ -221,7 +221,7 @@ impl Drop for Mailboxes {
     }
 }
 
-fn new_message(number: u8) -> NewMessage<'static> {
+pub(crate) fn new_message(number: u8) -> NewMessage<'static> {
     NewMessage {
         content: BlobSource::Bytes(b"0123456789"),
         guid: Guid::from_bytes([7; 32]),
