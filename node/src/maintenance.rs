@@ -176,11 +176,16 @@ impl Maintenance {
                 .collect();
             while !rest.is_empty() {
                 let looked = partition
-                    .read(move |rows| look(rows, rest, horizons))
+                    .read(move |rows| Ok(look(rows, rest, horizons)))
                     .await?;
                 self.looked_at.extend(looked.looked_at);
                 for due in looked.due {
-                    self.forget(partition, due, horizons).await?;
+                    let unit = due.unit;
+                    match self.forget(partition, due, horizons).await {
+                        Ok(()) => {}
+                        Err(WriteError::Refused(error)) => not_maintained(&unit, &error),
+                        Err(error) => return Err(error),
+                    }
                 }
                 rest = looked.rest;
             }
@@ -224,11 +229,7 @@ impl Maintenance {
 }
 
 /// Looks for what is due in units, as many as there is time for but at least in one.
-fn look(
-    rows: &Snapshot,
-    units: Vec<(UnitRow, u64)>,
-    horizons: Horizons,
-) -> Result<Looked, MailError> {
+fn look(rows: &Snapshot, units: Vec<(UnitRow, u64)>, horizons: Horizons) -> Looked {
     let began = Instant::now();
     let mut looked = Looked {
         due: Vec::new(),
@@ -238,25 +239,45 @@ fn look(
     let mut units = units.into_iter();
     for (row, from) in units.by_ref() {
         let unit = row.ownership.unit;
-        let mark = first_mark(rows, &unit, from)?;
-        let begin = mark.map_or(row.change, |(change, _)| change);
-        looked.looked_at.push((unit, begin));
-        let due = Due {
-            marks_from: mark
-                .filter(|(_, time)| *time < horizons.marks)
-                .map(|(change, _)| change),
-            deliveries: has_old_deliveries(rows, &unit, horizons.deliveries)?,
-            results: has_old_results(rows, &unit, horizons.results)?,
-            root: row.ownership.root,
-            unit,
-        };
-        if due.marks_from.is_some() || due.deliveries || due.results {
-            looked.due.push(due);
+        match look_at(rows, row, from, horizons) {
+            Ok((due, begin)) => {
+                looked.due.extend(due);
+                looked.looked_at.push((unit, begin));
+            }
+            // A damaged row must not keep the others from being looked at.
+            Err(error) => not_maintained(&unit, &error),
         }
         if began.elapsed() > SNAPSHOT_TIME {
             break;
         }
     }
     looked.rest = units.collect();
-    Ok(looked)
+    looked
+}
+
+/// What is due in one unit, and from which change on it may have marks.
+fn look_at(
+    rows: &Snapshot,
+    row: UnitRow,
+    from: u64,
+    horizons: Horizons,
+) -> Result<(Option<Due>, u64), MailError> {
+    let unit = row.ownership.unit;
+    let mark = first_mark(rows, &unit, from)?;
+    let due = Due {
+        marks_from: mark
+            .filter(|(_, time)| *time < horizons.marks)
+            .map(|(change, _)| change),
+        deliveries: has_old_deliveries(rows, &unit, horizons.deliveries)?,
+        results: has_old_results(rows, &unit, horizons.results)?,
+        root: row.ownership.root,
+        unit,
+    };
+    let begin = mark.map_or(row.change, |(change, _)| change);
+    let is_due = due.marks_from.is_some() || due.deliveries || due.results;
+    Ok((is_due.then_some(due), begin))
+}
+
+fn not_maintained(unit: &UnitId, error: &MailError) {
+    tracing::warn!(event = "unit_not_maintained", %unit, %error);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use murder_api::admin::{
     BackendStatus, Fenced, NodeStatus, PartitionStatus, SetCordon, StartTransfer, TransferList,
     TransferStatus, UnitPage, UnitSummary,
@@ -13,7 +13,7 @@ use murder_api::admin::{
 use murder_model::{Fence, MoveId, PartitionName, UnitState};
 use murder_store::mail::{MailError, UnitRow, unit};
 
-use super::body::Body;
+use super::body::{Body, Segment};
 use super::commands::TransferCommands;
 use super::query::PageQuery;
 use super::refusal::Refused;
@@ -165,7 +165,7 @@ pub(super) async fn start(
 /// `POST /v1/transfers/ID/cancel`.
 pub(super) async fn cancel(
     State(admin): State<Arc<Admin>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     Body(call): Body<Fenced>,
 ) -> Result<Json<TransferStatus>, Refused> {
     let id: MoveId = id.parse().map_err(bad_id)?;

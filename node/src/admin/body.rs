@@ -1,10 +1,12 @@
-//! Bodies: JSON of one known form, whatever content type they claim, within size and time.
+//! What callers send: names in paths, and bodies: JSON of one known form, whatever content type they
+//! claim, within size and time.
 
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -29,6 +31,20 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Body<T> {
         match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Self(body)),
             Err(error) => Err(Refused::bad_request(error.to_string())),
+        }
+    }
+}
+
+/// The name in a path.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(error) => Err(Refused::bad_request(error.body_text())),
         }
     }
 }

@@ -38,6 +38,9 @@ pub enum TransferRefusal {
     /// The unit is being moved under another id.
     #[error("the unit is being moved as {0}")]
     OtherMove(MoveId),
+    /// It is here already.
+    #[error("the destination is this server")]
+    SameServer,
     /// The node begins no transfers now: it is stopping, or its queue is full.
     #[error("no transfer can begin now")]
     Draining,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use murder_api::admin::{Retire, ServerList, ServerStatus, SetCordon};
 use murder_locations::master::{CHANGES_PAGE_MAX, MasterError, MasterReader};
@@ -15,7 +15,7 @@ use murder_model::{Fence, ServerId, ServerName};
 use tokio::sync::Mutex;
 
 use super::Admin;
-use super::body::Body;
+use super::body::{Body, Segment};
 use super::refusal::Refused;
 use crate::mupdate::master::{MasterHandle, Stopped};
 use crate::net::PeerIdentity;
@@ -91,7 +91,7 @@ pub(super) async fn servers(State(admin): State<Arc<Admin>>) -> Result<Json<Serv
 pub(super) async fn cordon(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<PeerIdentity>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Body(call): Body<SetCordon>,
 ) -> Result<Json<ServerStatus>, Refused> {
     let server = parse(&name)?;
@@ -131,7 +131,7 @@ pub(super) async fn cordon(
 pub(super) async fn retire(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<PeerIdentity>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Body(call): Body<Retire>,
 ) -> Result<Json<ServerStatus>, Refused> {
     let server = parse(&name)?;

@@ -120,6 +120,7 @@ impl From<TransferRefusal> for Refused {
             TransferRefusal::NotOwner => Self::new(StatusCode::CONFLICT, "NotOwner", message),
             TransferRefusal::TooLate => Self::new(StatusCode::CONFLICT, "TooLate", message),
             TransferRefusal::OtherMove(_) => Self::new(StatusCode::CONFLICT, "OtherMove", message),
+            TransferRefusal::SameServer => Self::bad_request(message),
             TransferRefusal::Draining => Self::unavailable(message),
         }
     }

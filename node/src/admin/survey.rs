@@ -97,7 +97,7 @@ impl Surveys {
 }
 
 async fn take(backend: &Backend) -> Result<Survey, MailError> {
-    let at = Instant::now();
+    let began = Instant::now();
     let mut counts = Counts::default();
     let mut places = Vec::new();
     for partition in backend.partitions() {
@@ -130,8 +130,8 @@ async fn take(backend: &Backend) -> Result<Survey, MailError> {
     Ok(Survey {
         counts,
         places,
-        at,
-        took: at.elapsed(),
+        at: Instant::now(),
+        took: began.elapsed(),
     })
 }
 

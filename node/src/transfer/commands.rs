@@ -30,7 +30,8 @@ fn refusal(refusal: TransferRefusal) -> commands::TransferRefusal {
     use commands::TransferRefusal as Refusal;
     match refusal {
         TransferRefusal::NotFound => Refusal::NotFound,
-        TransferRefusal::NotOwner | TransferRefusal::ToItself => Refusal::NotOwner,
+        TransferRefusal::NotOwner => Refusal::NotOwner,
+        TransferRefusal::ToItself => Refusal::SameServer,
         TransferRefusal::TooLate => Refusal::TooLate,
         TransferRefusal::OtherMove(id) => Refusal::OtherMove(id),
         TransferRefusal::Full => Refusal::Draining,

@@ -177,6 +177,12 @@ async fn refusals_of_transfers_have_a_reason() {
             moved_as,
         ),
         (
+            TransferRefusal::SameServer,
+            "400 Bad Request",
+            "BadRequest",
+            "the destination is this server",
+        ),
+        (
             TransferRefusal::Draining,
             "503 Service Unavailable",
             "Unavailable",

@@ -294,10 +294,8 @@ async fn unknown_servers_and_odd_names_are_named() {
     );
     assert!(answer.contains(r#""message":"\"be c\" is not a server name"#));
     let answer = fixture.post("/v1/servers/%ff/cordon", cordon).await;
-    assert!(
-        answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
-        "{answer}"
-    );
+    let message = "Invalid URL: Invalid UTF-8 in `name`";
+    assert_eq!(answer, refused("400 Bad Request", "BadRequest", message));
     let answer = fixture.get("/v1/units").await;
     let message = "this node has no /v1/units";
     assert_eq!(answer, refused("404 Not Found", "NotFound", message));
