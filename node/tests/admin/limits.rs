@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::harness::{Authority, Parts, Running, read_answer, refused, request, settings};
 
 /// A time after which a test waits for a client to be dropped.
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_millis(1500);
 
 const CORDON: &str = "/v1/servers/be-a/cordon";
 
