@@ -48,6 +48,14 @@ impl Client {
         self.hello().await
     }
 
+    /// A handshake that the server, or the client, ends.
+    pub(crate) async fn fail_tls(&mut self, tls: &Tls) {
+        let Some(Stream::Plain(socket)) = self.stream.take() else {
+            panic!("TLS in TLS");
+        };
+        assert!(tls.connect("127.0.0.1", socket).await.is_err());
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let stream = self.stream.as_mut().unwrap();
         stream.write_all(bytes).await.unwrap();

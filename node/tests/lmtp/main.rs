@@ -2,10 +2,15 @@
 //! mail passed on by a frontend, and who may submit it.
 
 #![expect(
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a harness that cannot go on fails its test"
 )]
 
 mod client;
+mod content;
+mod failures;
 mod murder;
 mod routes;
+mod scripted;
+mod submission;

@@ -10,9 +10,10 @@ use murder_api::Settings;
 use murder_e2e::murder::{Authority, Files};
 use murder_locations::master::{Master, MasterOptions};
 use murder_locations::request::{Request, Response};
-use murder_model::{MailboxName, RootName, UserName};
+use murder_model::{Acl, Attempt, Epoch, MailboxName, MoveId, PartitionName, RootName, UserName};
 use murder_node::accounts::{FileAccounts, set_password};
-use murder_node::backend::{Backend, membership, partition, publish};
+use murder_node::backend::gate::{Gate, Phase};
+use murder_node::backend::{Backend, UnitPlace, membership, partition, publish};
 use murder_node::directory::{Directory, replica};
 use murder_node::frontend::lmtp::{Patience, Proxy};
 use murder_node::frontend::{Frontend, Router};
@@ -23,10 +24,11 @@ use murder_node::server_state::ServerState;
 use murder_node::telemetry::Metrics;
 use murder_node::volume;
 use murder_store::engine::{Partition, PartitionOptions, RealDisk};
-use murder_store::mail::{messages, structure};
+use murder_store::mail::{Grant, create_root, messages, structure};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// The password of every account.
@@ -34,10 +36,11 @@ pub(crate) const PASSWORD: &str = "secret";
 
 /// Short enough for tests that wait for the end of it, long enough for a busy machine.
 pub(crate) const SHORT: Patience = Patience {
-    open: Duration::from_secs(1),
-    reply: Duration::from_secs(2),
-    stall: Duration::from_secs(2),
-    delivery: Duration::from_secs(2),
+    open: Duration::from_secs(3),
+    reply: Duration::from_secs(3),
+    stall: Duration::from_secs(3),
+    delivery: Duration::from_secs(3),
+    rest: Duration::from_secs(3600),
 };
 
 /// Servers that belong together.
@@ -47,15 +50,20 @@ pub(crate) struct Murder {
     accounts: PathBuf,
     master: u16,
     stop: watch::Sender<bool>,
-    _served: Served,
+    served: Option<Served>,
 }
 
 /// A listener and its sessions, all of which end when this is dropped.
-pub(crate) struct Served(JoinHandle<()>);
+pub(crate) struct Served {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Served {
+    /// Waits until all sessions have ended.
+    async fn end(self) {
+        drop(self.stop);
+        self.task.await.unwrap();
     }
 }
 
@@ -69,21 +77,34 @@ pub(crate) struct Member {
 /// A running frontend.
 pub(crate) struct Front {
     pub(crate) frontend: Arc<Frontend>,
+    proxy: Arc<Proxy>,
     pub(crate) lmtp: SocketAddr,
+    stop: watch::Sender<bool>,
     _served: Served,
 }
 
-fn accept<F, Fut>(listener: TcpListener, serve: F) -> Served
+/// Serves each connection in a task.
+pub(crate) fn accept<F, Fut>(listener: TcpListener, serve: F) -> Served
 where
     F: Fn(TcpStream, SocketAddr) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    Served(tokio::spawn(async move {
+    let (stop, mut stopping) = oneshot::channel::<()>();
+    let task = tokio::spawn(async move {
         let mut sessions = JoinSet::new();
-        while let Ok((socket, peer)) = listener.accept().await {
-            sessions.spawn(serve(socket, peer));
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let (socket, peer) = accepted.unwrap();
+                    sessions.spawn(serve(socket, peer));
+                }
+                _ = &mut stopping => break,
+            }
         }
-    }))
+        drop(listener);
+        sessions.shutdown().await;
+    });
+    Served { stop, task }
 }
 
 pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
@@ -145,8 +166,13 @@ impl Murder {
             accounts,
             master: address.port(),
             stop: watch::channel(false).0,
-            _served: served,
+            served: Some(served),
         }
+    }
+
+    /// Nobody answers for the master any more.
+    pub(crate) async fn master_dies(&mut self) {
+        self.served.take().unwrap().end().await;
     }
 
     pub(crate) fn issue(&self, role: &str, server: &str) -> Files {
@@ -190,7 +216,14 @@ impl Murder {
         self.member("backend", server, extra).await
     }
 
-    async fn open(&self, role: &str, server: &str, lmtp: SocketAddr, extra: &str) -> Arc<Backend> {
+    /// A server that has reported that it listens at `lmtp`.
+    pub(crate) async fn open(
+        &self,
+        role: &str,
+        server: &str,
+        lmtp: SocketAddr,
+        extra: &str,
+    ) -> Arc<Backend> {
         let settings = self.settings(role, server, Some(lmtp), extra);
         let metrics = Arc::new(Metrics::new());
         let state = Arc::new(ServerState::open(&settings.data_dir).unwrap());
@@ -290,8 +323,8 @@ impl Murder {
         let settings = self.settings(role, server, Some(lmtp), extra);
         let tls = tls(&self.issue(role, server));
         let (handle, _thread) = replica::start(&settings.data_dir).unwrap();
-        let stop = self.stop.subscribe();
-        let directory = Directory::start(&settings, &tls, Some(handle.clone()), stop).unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let directory = Directory::start(&settings, &tls, Some(handle.clone()), stopping).unwrap();
         let router = Router::new(Arc::clone(&settings), directory, handle);
         router.refresh().await.unwrap();
         let metrics = local.as_ref().map(|local| Arc::clone(&local.metrics));
@@ -304,16 +337,22 @@ impl Murder {
             local,
         });
         let proxy = Arc::new(Proxy::new(Arc::clone(&frontend)).with_patience(patience));
-        let served = accept(listener, move |socket, peer| {
-            let (proxy, stream) = (Arc::clone(&proxy), Stream::Plain(socket));
-            async move {
-                let _end =
-                    murder_node::frontend::lmtp::serve(proxy, stream, Some(peer), None).await;
+        let served = accept(listener, {
+            let proxy = Arc::clone(&proxy);
+            move |socket, peer| {
+                let (proxy, stream) = (Arc::clone(&proxy), Stream::Plain(socket));
+                async move {
+                    let served =
+                        murder_node::frontend::lmtp::serve(proxy, stream, Some(peer), None);
+                    let _end = served.await;
+                }
             }
         });
         Front {
             frontend,
+            proxy,
             lmtp,
+            stop,
             _served: served,
         }
     }
@@ -338,16 +377,59 @@ fn settings_text(
     )
 }
 
+pub(crate) fn root(user: &str) -> RootName {
+    RootName::user(&UserName::parse(user).unwrap())
+}
+
 impl Member {
     /// The user's mailboxes are here from now on.
     pub(crate) async fn has(&self, user: &str) {
-        let root = RootName::user(&UserName::parse(user).unwrap());
-        self.backend.create_root(&root).await.unwrap();
+        self.backend.create_root(&root(user)).await.unwrap();
+    }
+
+    /// Gives the user's mailboxes, empty, to another server.
+    pub(crate) async fn gives(&self, user: &str, other: &Self) {
+        let unit = self.backend.unit(&root(user)).unwrap();
+        let (term, epoch) = (self.backend.state.promised(), Epoch::new(2));
+        let flip = Request::Flip {
+            unit: unit.unit,
+            from_epoch: Epoch::new(1),
+            destination: other.backend.state.server_id(),
+            partition: PartitionName::parse("default").unwrap(),
+            move_id: MoveId::from_bytes([1; 16]),
+            attempt: Attempt::new(1),
+            term,
+        };
+        let directory = self.backend.directory.as_ref().unwrap();
+        let flipped = directory.demand(flip).await.unwrap();
+        assert!(matches!(flipped, Response::Flipped(_)), "{flipped:?}");
+        let to = other.backend.settings.server.clone();
+        unit.gate.set(Phase::Moved { to, term, epoch }).await;
+        let grant = Grant {
+            unit: unit.unit,
+            root: root(user),
+            term,
+            epoch,
+            uid_validity_floor: 1,
+        };
+        let place = UnitPlace {
+            unit: unit.unit,
+            partition: Arc::clone(&other.backend.partitions()[0]),
+            gate: Gate::new(Phase::Active),
+        };
+        let acl = Acl::owner_default(&UserName::parse(user).unwrap());
+        let made = place.partition.write(move |tx| {
+            let mut ids = || [7; 16];
+            let (_, effects) = create_root(tx, &grant, &acl, &[], &mut ids)?;
+            Ok(((), effects))
+        });
+        made.await.unwrap();
+        other.backend.put_unit(root(user), place);
     }
 
     /// All connections break, and nobody listens any more.
-    pub(crate) fn die(&mut self) {
-        self.served = None;
+    pub(crate) async fn die(&mut self) {
+        self.served.take().unwrap().end().await;
     }
 
     /// The contents of a mailbox, in the order of their UIDs, without the two lines that the backend
@@ -378,6 +460,25 @@ pub(crate) async fn contents(backend: &Backend, mailbox: &str) -> Vec<Vec<u8>> {
 }
 
 impl Front {
+    /// A session over a pipe that holds so many bytes; all that the frontend says.
+    pub(crate) async fn converse(&self, session: &[u8], pipe: usize) -> String {
+        let (ours, theirs) = tokio::io::duplex(pipe);
+        let peer = Some(self.lmtp);
+        let proxy = Arc::clone(&self.proxy);
+        let served = murder_node::frontend::lmtp::serve(proxy, Stream::Memory(theirs), peer, None);
+        let (mut read, mut write) = tokio::io::split(ours);
+        let mut said = String::new();
+        let (served, written, read) = tokio::join!(
+            served,
+            write.write_all(session),
+            read.read_to_string(&mut said)
+        );
+        served.unwrap();
+        written.unwrap();
+        read.unwrap();
+        said
+    }
+
     /// Which server the replica names for a user.
     pub(crate) fn server_of(&self, user: &str) -> Option<String> {
         let name = MailboxName::inbox(&UserName::parse(user).unwrap());
@@ -385,13 +486,14 @@ impl Front {
         target.map(|target| target.server.to_string())
     }
 
+    /// Cuts the replica off from the master.
+    pub(crate) async fn hears_no_more(&self) {
+        self.stop.send_replace(true);
+        while self.frontend.router.refresh().await.is_ok() {}
+    }
+
     /// Waits until the replica knows all that the master has acknowledged.
     pub(crate) async fn caught_up(&self) {
         self.frontend.router.refresh().await.unwrap();
     }
-}
-
-/// Asks the master as a server, which must be granted.
-pub(crate) async fn demand(directory: &Directory, request: Request) -> Response {
-    directory.demand(request).await.unwrap()
 }

@@ -103,7 +103,7 @@ impl Leg {
                 }
             }
         }
-        let answer = match pool.open(target, patience.open).await {
+        let answer = match pool.open(target, patience).await {
             Ok(mut connection) => {
                 let outcome = connection.begin(mail, to, patience.reply).await;
                 leg.begun(pool, connection, outcome)

@@ -41,6 +41,8 @@ pub struct Patience {
     pub stall: Duration,
     /// For the answers to a whole message.
     pub delivery: Duration,
+    /// Not at all, for so long after a server did not react to a new connection.
+    pub rest: Duration,
 }
 
 impl Default for Patience {
@@ -50,6 +52,7 @@ impl Default for Patience {
             reply: Duration::from_secs(10),
             stall: Duration::from_secs(10),
             delivery: Duration::from_secs(30),
+            rest: Duration::from_secs(2),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use murder_model::ServerName;
 use tokio::time::{Instant, timeout};
 
+use super::Patience;
 use super::connection::{Connection, ConnectionError};
 use crate::backend::lmtp;
 use crate::frontend::{Frontend, Target};
@@ -17,8 +18,6 @@ use crate::net::dial::{dial_plain, secure};
 const IDLE_MAX: usize = 32;
 /// How long a connection is kept idle, well below the time after which a backend closes it.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// After a server did not react to a new connection, it is not tried again for so long.
-const REST: Duration = Duration::from_secs(2);
 /// Bytes on their way between two roles of one process.
 const MEMORY_BYTES: usize = 256 << 10;
 
@@ -96,19 +95,19 @@ impl Pool {
     pub(super) async fn open(
         &self,
         target: &Target,
-        limit: Duration,
+        patience: &Patience,
     ) -> Result<Connection, ConnectionError> {
         if self.is_resting(&target.server) {
             return Err(ConnectionError::Silent);
         }
-        let opened = timeout(limit, self.connect(target)).await;
+        let opened = timeout(patience.open, self.connect(target)).await;
         let opened = opened.unwrap_or(Err(ConnectionError::Silent));
         if let Err(error) = &opened {
             tracing::warn!(event = "backend_unreachable", server = %target.server, %error);
             if error.is_silence() {
                 let mut servers = self.servers();
                 let server = servers.entry(target.server.clone()).or_default();
-                server.resting_until = Some(Instant::now() + REST);
+                server.resting_until = Some(Instant::now() + patience.rest);
             }
         }
         opened
