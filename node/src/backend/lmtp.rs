@@ -6,11 +6,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use murder_proto::lmtp::address::Address;
 use murder_proto::lmtp::command::Mail;
 use murder_proto::lmtp::reply::{EnhancedCode, Reply};
 use murder_proto::lmtp::server::Event;
+use tokio::time::sleep;
 
 use crate::backend::delivery::{Delivered, RecipientRefusal, Target, deliver_all, resolve};
 use crate::backend::gate::Phase;
@@ -21,6 +24,12 @@ use crate::imap::End;
 use crate::lmtp::recipient::{other_domain, root_of};
 use crate::lmtp::wire::Wire;
 use crate::net::{PeerIdentity, Stream, Tls};
+
+/// A recipient whose mailbox is in the middle of a move is held until that is decided, looked at
+/// after each of these times,
+const HOLD_STEP: Duration = Duration::from_millis(100);
+/// so often.
+const HOLDS_MAX: usize = 50;
 
 /// Serves one connection to its end. `identity`: of a peer that is known without STARTTLS.
 pub async fn serve(
@@ -117,7 +126,7 @@ impl Lmtp {
     }
 
     async fn recipient(&mut self, address: &Address) {
-        match (resolve(&self.backend, address).await, &mut self.transaction) {
+        match (self.resolve(address).await, &mut self.transaction) {
             (Ok(target), Some(transaction)) => {
                 transaction.targets.push(target);
                 self.wire.session().accept_recipient();
@@ -132,6 +141,22 @@ impl Lmtp {
                 self.wire.refuse(&reply);
             }
         }
+    }
+
+    async fn resolve(&self, address: &Address) -> Result<Target, RecipientRefusal> {
+        let resolved = resolve(&self.backend, address).await;
+        if !is_undecided(&resolved) {
+            return resolved;
+        }
+        let _held = Held::new(&self.backend);
+        for _ in 1..HOLDS_MAX {
+            sleep(HOLD_STEP).await;
+            let resolved = resolve(&self.backend, address).await;
+            if !is_undecided(&resolved) {
+                return resolved;
+            }
+        }
+        resolved
     }
 
     fn refusal(&self, refusal: &RecipientRefusal, address: &Address) -> Reply {
@@ -247,6 +272,31 @@ impl Lmtp {
         for _ in 0..recipients {
             self.wire.reply(reply);
         }
+    }
+}
+
+fn is_undecided(resolved: &Result<Target, RecipientRefusal>) -> bool {
+    matches!(
+        resolved,
+        Err(RecipientRefusal::Later(BackendError::Unavailable(
+            Phase::InDoubt
+        )))
+    )
+}
+
+/// Counts a held recipient until it is dropped.
+struct Held(Arc<AtomicU64>);
+
+impl Held {
+    fn new(backend: &Backend) -> Self {
+        backend.held.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&backend.held))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

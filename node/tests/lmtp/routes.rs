@@ -1,9 +1,12 @@
 //! Who gets what: recipients spread over backends, found, made, followed and refused.
 
+use std::sync::atomic::Ordering;
+
+use murder_node::backend::gate::Phase;
 use murder_node::frontend::lmtp::Patience;
 
 use crate::client::{ACCEPTED, Client, DELIVERED, UNKNOWN};
-use crate::murder::Murder;
+use crate::murder::{Murder, root};
 use crate::scripted::{Answer, Scripted};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,4 +159,22 @@ async fn moved_to_is_followed_so_often_and_never_shown() {
             .count()
     };
     assert_eq!((offers(&x), offers(&y)), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_whose_move_is_not_decided_yet_is_held() {
+    let murder = Murder::new(&["alice"]).await;
+    let a = murder.backend("be-a", "").await;
+    a.has("alice").await;
+    let gate = a.backend.unit(&root("alice")).unwrap().gate;
+    gate.set(Phase::InDoubt).await;
+    let front = murder.frontend(Patience::default(), "").await;
+    let mut client = Client::connect(front.lmtp).await;
+    client.send(b"MAIL FROM:<>\r\nRCPT TO:<alice>\r\n").await;
+    while a.backend.held.load(Ordering::Acquire) == 0 {
+        tokio::task::yield_now().await;
+    }
+    gate.set(Phase::Active).await;
+    assert_eq!(client.replies(2).await, ["250 2.1.0 sender ok", ACCEPTED]);
+    assert_eq!(a.backend.held.load(Ordering::Acquire), 0);
 }

@@ -57,7 +57,7 @@ impl Pool {
     /// A connection that was used before and looks alive.
     pub(super) fn take(&self, target: &Target) -> Option<Connection> {
         let mut servers = self.servers();
-        servers.values_mut().for_each(Server::expire);
+        servers.retain(|_, server| server.is_of_use());
         let lmtp = &target.addresses.lmtp;
         let server = servers.get_mut(&target.server)?;
         while let Some(mut idle) = server.idle.pop() {
@@ -155,6 +155,14 @@ impl Pool {
 }
 
 impl Server {
+    fn is_of_use(&mut self) -> bool {
+        self.expire();
+        let is_resting = self
+            .resting_until
+            .is_some_and(|until| Instant::now() < until);
+        is_resting || !self.idle.is_empty()
+    }
+
     fn expire(&mut self) {
         self.idle.retain(|idle| idle.since.elapsed() < IDLE_LIMIT);
     }
