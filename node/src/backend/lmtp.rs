@@ -138,7 +138,7 @@ impl Lmtp {
                 if reply.is_transient() && !self.wire.is_node() {
                     self.backend.metrics.deliveries_deferred.inc();
                 }
-                self.wire.refuse(&reply);
+                self.wire.reply(&reply);
             }
         }
     }

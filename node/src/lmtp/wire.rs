@@ -102,7 +102,8 @@ impl Wire {
                     Event::StartTls => self.start_tls().await?,
                     Event::Credentials(credentials) => self.authenticate(credentials).await?,
                     Event::Mail(_) if !self.may_submit => {
-                        self.refuse(&Reply::authentication_required());
+                        self.session.count_refusal();
+                        self.reply(&Reply::authentication_required());
                     }
                     event => return Ok(event),
                 }
@@ -115,14 +116,6 @@ impl Wire {
     /// Queues a reply.
     pub fn reply(&mut self, reply: &Reply) {
         reply.write(&mut self.out);
-    }
-
-    /// Queues a refusal. Clients may have only so many; a node passes on what its clients ask for.
-    pub fn refuse(&mut self, reply: &Reply) {
-        if !self.is_node {
-            self.session.count_refusal();
-        }
-        self.reply(reply);
     }
 
     /// Sends what is queued.

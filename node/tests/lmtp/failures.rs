@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use murder_node::frontend::lmtp::Patience;
 
-use crate::client::{ACCEPTED, Client, DELIVERED, NO_ANSWER};
-use crate::murder::{Murder, SHORT};
+use crate::client::{ACCEPTED, Client, DELIVERED, NO_ANSWER, UNKNOWN};
+use crate::murder::{Murder, SHORT, tls};
 use crate::scripted::{Answer, Scripted};
 
 const CONTENT: &[u8] = b"Subject: all the same\r\n\r\nHello\r\n";
@@ -26,6 +26,29 @@ async fn a_dead_backend_fails_its_own_recipients_only() {
     assert_eq!(a.contents("user.alice").await, [CONTENT]);
     assert_eq!(front.frontend.metrics.deliveries_deferred.get(), 2);
     assert_eq!(front.frontend.metrics.deliveries.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_refused_recipients_do_not_end_the_session() {
+    let murder = Murder::new(&["alice"]).await;
+    let a = murder.backend("be-a", "").await;
+    let mut b = murder.backend("be-b", "").await;
+    a.has("alice").await;
+    b.has("bob").await;
+    let front = murder.frontend(SHORT, "").await;
+    b.die().await;
+    let mut client = Client::connect(front.lmtp).await;
+    let recipients = [["bob"; 30], ["nobody"; 30]].concat();
+    let replies = client.envelope(&recipients).await;
+    assert_eq!(replies, [[NO_ANSWER; 30], [UNKNOWN; 30]].concat());
+    assert_eq!(client.command("RCPT TO:<alice>").await, ACCEPTED);
+    assert_eq!(client.data(CONTENT, 1).await, [DELIVERED]);
+    // Nor on the backend.
+    let mut node = Client::connect(a.lmtp).await;
+    node.start_tls(&tls(&murder.issue("frontend", "fe"))).await;
+    let replies = node.envelope(&["a/b"; 30]).await;
+    assert_eq!(replies, [UNKNOWN; 30]);
+    assert_eq!(node.command("RCPT TO:<alice>").await, ACCEPTED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,5 +251,70 @@ async fn a_client_that_vanishes_before_the_end_delivers_nothing() {
     while !sessions() {
         tokio::task::yield_now().await;
     }
+    assert_eq!(a.contents("user.alice").await, [CONTENT]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_a_server_that_fell_silent_are_given_up_together() {
+    let murder = Murder::new(&[]).await;
+    let x = Scripted::start(&murder, "be-x", |line, seen| match (line, seen) {
+        ("MAIL FROM:<sender@example.org>" | "CONNECT", 2..) => Answer::Stop,
+        _ => Answer::Usual,
+    })
+    .await;
+    x.has("bob").await;
+    let front = murder.frontend(SHORT, "").await;
+    let mut first = Client::connect(front.lmtp).await;
+    let mut second = Client::connect(front.lmtp).await;
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.envelope(&["bob"]).await, [ACCEPTED]);
+    }
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.data(CONTENT, 1).await, [DELIVERED]);
+    }
+    for _ in 0..3 {
+        assert_eq!(first.envelope(&["bob", "bob"]).await, [NO_ANSWER; 2]);
+        assert_eq!(first.command("RSET").await, "250 2.0.0 reset");
+    }
+    let count = |line| x.lines().iter().filter(|heard| *heard == line).count();
+    // One connection of the two was tried, and then a new one.
+    assert_eq!(count("MAIL FROM:<sender@example.org>"), 3);
+    assert_eq!(count("CONNECT"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_came_before_a_backend_fell_silent_count() {
+    let murder = Murder::new(&[]).await;
+    let x = Scripted::start(&murder, "be-x", |line, _| {
+        if line.ends_with(" LAST") {
+            Answer::Line("250 2.1.5 delivered")
+        } else {
+            Answer::Usual
+        }
+    })
+    .await;
+    x.has("bob").await;
+    let front = murder.frontend(SHORT, "").await;
+    let mut client = Client::connect(front.lmtp).await;
+    let replies = client.deliver(&["bob", "bob+x"], CONTENT).await;
+    assert_eq!(replies, [DELIVERED, NO_ANSWER]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_its_client_takes_back_is_not_delivered() {
+    let murder = Murder::new(&["alice"]).await;
+    let a = murder.backend("be-a", "").await;
+    a.has("alice").await;
+    let front = murder.frontend(SHORT, "").await;
+    let mut client = Client::connect(front.lmtp).await;
+    for size in [0, 10, 200_000] {
+        assert_eq!(client.envelope(&["alice"]).await, [ACCEPTED]);
+        let chunk = [format!("BDAT {size}\r\n").as_bytes(), &vec![b'x'; size]].concat();
+        client.send(&chunk).await;
+        let taken = format!("250 2.0.0 {size} octets received");
+        assert_eq!(client.reply().await, taken);
+        assert_eq!(client.command("RSET").await, "250 2.0.0 reset");
+    }
+    assert_eq!(client.deliver(&["alice"], CONTENT).await, [DELIVERED]);
     assert_eq!(a.contents("user.alice").await, [CONTENT]);
 }

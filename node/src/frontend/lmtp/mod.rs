@@ -170,7 +170,7 @@ impl Session {
         if reply.is_transient() {
             self.proxy.frontend.metrics.deliveries_deferred.inc();
         }
-        self.wire.refuse(&reply);
+        self.wire.reply(&reply);
     }
 
     async fn message_end(&mut self, too_large: bool) -> Result<(), End> {
