@@ -17,7 +17,7 @@ pub const STEPS_UNACKNOWLEDGED_MAX: usize = 4;
 /// Rows in one step.
 pub const STEP_ROWS_MAX: usize = 256;
 /// Bytes of rows and contents in one step; its last message may go beyond.
-pub const STEP_BYTES_MAX: u64 = 2 << 20;
+pub const STEP_BYTES_MAX: u64 = 1 << 20;
 /// Longest content of one message.
 pub const MESSAGE_BYTES_MAX: u64 = 1 << 30;
 

@@ -4,11 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use murder_api::Settings;
-use murder_api::admin::{TransferPhase, TransferStatus};
-use murder_locations::master::{Master, MasterOptions};
-use murder_locations::request::{
-    Identity, Line, Name, Request, Response, Role, UnitRecord, UnitRef,
-};
+use murder_api::admin::TransferStatus;
+use murder_locations::request::UnitRecord;
 use murder_model::{
     EmailId, Guid, InternalDate, Keyword, MailboxName, MoveId, OwnershipRecord, RootName,
     ServerName, SystemFlags, Timestamp, UserName,
@@ -17,18 +14,17 @@ use murder_node::accounts::FileAccounts;
 use murder_node::backend::partition::{self, PartitionThread};
 use murder_node::backend::{Backend, BackendError, membership, publish};
 use murder_node::directory::Directory;
-use murder_node::mupdate::master::{self, MasterHandle, MasterThread};
 use murder_node::net::tls::TlsFiles;
 use murder_node::net::{Tls, listener};
 use murder_node::peer;
 use murder_node::server_state::ServerState;
 use murder_node::telemetry::Metrics;
 use murder_node::transfer::Transfers;
-use murder_node::{clock, mupdate, volume};
+use murder_node::{clock, volume};
 use murder_store::engine::{Partition, PartitionOptions, RealDisk, check};
 use murder_store::mail::{
-    Appended, MailboxRow, NewMessage, TransferRow, UnitHead, append, export_rows, ownership,
-    recompute_digest, unit_head,
+    Appended, MailboxRow, NewMessage, TransferRow, UnitHead, append, deliver, export_rows,
+    mailboxes, ownership, recompute_digest, unit_head,
 };
 use murder_store::rows::{BlobSource, Rows, Table};
 use murder_store::structure;
@@ -36,7 +32,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::certificates::Authority;
 use crate::proxy::Proxy;
 
 /// Nothing in a healthy murder takes so long.
@@ -53,16 +48,6 @@ where
         assert!(Instant::now() < deadline, "{what}: does not come");
         tokio::task::yield_now().await;
     }
-}
-
-/// A murder of backends.
-pub(crate) struct Murder {
-    folder: tempfile::TempDir,
-    authority: Authority,
-    pub(crate) master: MasterHandle,
-    master_thread: Option<MasterThread>,
-    master_port: u16,
-    who: Arc<Identity>,
 }
 
 /// One backend.
@@ -84,116 +69,7 @@ struct Running {
     threads: Vec<PartitionThread>,
 }
 
-impl Murder {
-    pub(crate) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::new();
-        let directory = folder.path().join("master");
-        std::fs::create_dir_all(&directory).unwrap();
-        authority.write(&directory, "mupdate", "mupdate");
-        let database = directory.join("locations.redb");
-        let master = Master::open(&database, MasterOptions::default()).unwrap();
-        let metrics = Arc::new(Metrics::new());
-        let (master, master_thread, _failed) = master::start(master, &metrics).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let master_port = listener.local_addr().unwrap().port();
-        let text = "role: mupdate\ncluster: test\nname: mupdate-0\nserver: mupdate\ndataDir: data\n\
-             listeners: {mupdate: \"127.0.0.1:1\"}\naccounts: accounts\n\
-             tls: {certificate: node.pem, key: node.key, ca: ca.pem}\n";
-        let settings = Settings::parse(&directory.join("node.yaml"), text).unwrap();
-        let server = Arc::new(mupdate::Server {
-            tls: Some(load_tls(&settings)),
-            settings: Arc::new(settings),
-            accounts: None,
-            master: master.clone(),
-            metrics,
-        });
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(Arc::clone(&server).serve(socket));
-            }
-        });
-        let who = Arc::new(Identity {
-            name: "test".to_owned(),
-            role: Role::Operator,
-        });
-        Self {
-            folder,
-            authority,
-            master,
-            master_thread: Some(master_thread),
-            master_port,
-            who,
-        }
-    }
-
-    /// A backend, with these lines added to its settings.
-    pub(crate) async fn backend(&self, name: &str, extra: &str) -> Node {
-        let directory = self.folder.path().join(name);
-        std::fs::create_dir_all(directory.join("data/spool")).unwrap();
-        std::fs::write(directory.join("accounts"), "").unwrap();
-        self.authority.write(&directory, "backend", name);
-        let to_master = Proxy::start(self.master_port, false).await;
-        let to_peers = Proxy::start(0, true).await;
-        let text = format!(
-            "role: backend\ncluster: test\nname: {name}-0\nserver: {name}\ndataDir: data\n\
-             listeners:\n  imap: 127.0.0.1:1\n  lmtp: 127.0.0.1:1\n  admin: 127.0.0.1:1\n  \
-             transfer: 127.0.0.1:{}\naccounts: accounts\n\
-             mupdate: {{host: 127.0.0.1, port: {}}}\n\
-             tls: {{certificate: node.pem, key: node.key, ca: ca.pem}}\n{extra}",
-            to_peers.port, to_master.port
-        );
-        let settings = Settings::parse(&directory.join("node.yaml"), &text);
-        let settings = settings.unwrap_or_else(|problems| panic!("{problems}"));
-        let mut node = Node {
-            name: name.to_owned(),
-            to_master,
-            to_peers,
-            settings: Arc::new(settings),
-            running: None,
-        };
-        node.run().await;
-        node.reported().await;
-        node
-    }
-
-    /// What the master has of a root.
-    pub(crate) async fn record(&self, root: &RootName) -> UnitRecord {
-        let request = Request::FindUnit(UnitRef::Root(Name::from(root)));
-        match self.ask(request).await {
-            Response::Unit(Some(record)) => record,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// All names that the master has.
-    pub(crate) async fn names(&self) -> Vec<Line> {
-        let request = Request::List {
-            prefix: Vec::new(),
-            after: None,
-            limit: 1000,
-        };
-        match self.ask(request).await {
-            Response::Lines { lines, .. } => lines,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn ask(&self, request: Request) -> Response {
-        let answer = self.master.submit(&self.who, request).await.unwrap();
-        answer.await.unwrap()
-    }
-}
-
-impl Drop for Murder {
-    fn drop(&mut self) {
-        if let Some(thread) = self.master_thread.take() {
-            std::thread::spawn(move || thread.stop()).join().unwrap();
-        }
-    }
-}
-
-fn load_tls(settings: &Settings) -> Tls {
+pub(crate) fn load_tls(settings: &Settings) -> Tls {
     let files = settings.tls.as_ref().unwrap();
     let files = TlsFiles {
         certificate: &files.certificate,
@@ -204,6 +80,16 @@ fn load_tls(settings: &Settings) -> Tls {
 }
 
 impl Node {
+    pub(crate) fn new(settings: Settings, to_master: Proxy, to_peers: Proxy) -> Self {
+        Self {
+            name: settings.server.to_string(),
+            to_master,
+            to_peers,
+            settings: Arc::new(settings),
+            running: None,
+        }
+    }
+
     fn partition_options(&self) -> PartitionOptions {
         let setting = &self.settings.partitions[0];
         PartitionOptions {
@@ -344,6 +230,26 @@ impl Node {
         append_to(self.backend(), mailbox, text, flags, keywords).await
     }
 
+    /// Appends a message of about so many octets to alice's INBOX.
+    pub(crate) async fn add(&self, id: &str, size: usize) -> Result<Appended, BackendError> {
+        let text = message(id, size);
+        self.append("user.alice", &text, SystemFlags::NONE, &[])
+            .await
+    }
+
+    /// Delivers one message under a key by which a repetition is recognised.
+    pub(crate) async fn deliver(&self, mailbox: &str, text: &str, key: [u8; 32]) -> bool {
+        let name = MailboxName::parse_internal(mailbox).unwrap();
+        let (place, row) = self.backend().mailbox(&name).await.unwrap();
+        let text = text.to_owned();
+        let written = self.backend().write(&place, move |tx| {
+            let structure = structure::encode(&structure::scan(text.as_bytes()));
+            let message = new_message(&text, &structure, SystemFlags::NONE, &[]);
+            deliver(tx, &[(row.id, Some(key))], &message, clock::now())
+        });
+        written.await.unwrap()[0].is_some()
+    }
+
     /// This server's record of a root's unit.
     pub(crate) async fn ownership(&self, record: &UnitRecord) -> Option<OwnershipRecord> {
         let unit = record.unit;
@@ -380,6 +286,16 @@ impl Node {
             })
         });
         read.await.unwrap()
+    }
+
+    /// How many mailboxes a root has.
+    pub(crate) async fn mailboxes(&self, root: &RootName) -> usize {
+        let place = self.backend().unit(root).unwrap();
+        let read = place
+            .partition
+            .read(move |rows| mailboxes(rows, &place.unit));
+        let named = read.await.unwrap().into_iter();
+        named.filter(|(_, row)| row.is_some()).count()
     }
 
     /// How many rows the unit has here, marks included.
@@ -419,13 +335,6 @@ impl Node {
             .find(|status| status.move_id == *id)
             .unwrap()
     }
-
-    pub(crate) async fn phase(&self, id: &MoveId, phase: TransferPhase) {
-        until(&format!("{phase:?}"), || async {
-            self.status(id).phase == phase
-        })
-        .await;
-    }
 }
 
 /// What of a unit travels.
@@ -450,18 +359,28 @@ pub(crate) async fn append_to(
         .map(|keyword| Keyword::parse(keyword).unwrap())
         .collect();
     let written = backend.write(&place, move |tx| {
-        let message = NewMessage {
-            content: BlobSource::Bytes(text.as_bytes()),
-            guid: Guid::from_bytes(*blake3::hash(text.as_bytes()).as_bytes()),
-            email_id: EmailId::from_bytes(clock::random_id()),
-            flags,
-            keywords: &keywords,
-            internal_date: InternalDate::new(760_658_545, -480),
-            structure: &structure::encode(&structure::scan(text.as_bytes())),
-        };
+        let structure = structure::encode(&structure::scan(text.as_bytes()));
+        let message = new_message(&text, &structure, flags, &keywords);
         append(tx, &row.id, &message, Timestamp::from_millis(1_000))
     });
     written.await
+}
+
+fn new_message<'a>(
+    text: &'a str,
+    structure: &'a [u8],
+    flags: SystemFlags,
+    keywords: &'a [Keyword],
+) -> NewMessage<'a> {
+    NewMessage {
+        content: BlobSource::Bytes(text.as_bytes()),
+        guid: Guid::from_bytes(*blake3::hash(text.as_bytes()).as_bytes()),
+        email_id: EmailId::from_bytes(clock::random_id()),
+        flags,
+        keywords,
+        internal_date: InternalDate::new(760_658_545, -480),
+        structure,
+    }
 }
 
 pub(crate) fn alice() -> RootName {

@@ -1,7 +1,18 @@
 //! Transfers between backends, with everything around them that may break.
 
-#[allow(dead_code, reason = "used by the scenarios to come")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a harness that cannot go on fails its test"
+)]
+
 mod certificates;
+mod commands;
+mod content;
+mod crashes;
+mod cuts;
 mod harness;
 mod moves;
+mod murder;
 mod proxy;
+mod sessions;

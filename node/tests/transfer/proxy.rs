@@ -110,11 +110,6 @@ impl Proxy {
     pub(crate) fn is_armed(&self) -> bool {
         self.state.lock().unwrap().cut.is_some()
     }
-
-    /// Records that have passed since it was armed last.
-    pub(crate) fn passed(&self, from: From) -> u64 {
-        self.state.lock().unwrap().passed[from as usize]
-    }
 }
 
 struct Pump {
