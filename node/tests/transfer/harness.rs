@@ -316,7 +316,7 @@ impl Node {
     }
 
     /// Starts a transfer under a fresh id.
-    pub(crate) fn start_move(&self, root: &RootName, to: &Node) -> MoveId {
+    pub(crate) fn start_move(&self, root: &RootName, to: &Self) -> MoveId {
         let id = MoveId::from_bytes(clock::random_id());
         let started = self.transfers().start(id, root.clone(), to.server(), None);
         started.unwrap();
@@ -324,7 +324,7 @@ impl Node {
     }
 
     /// Moves a unit and waits for the end.
-    pub(crate) async fn transfer(&self, root: &RootName, to: &Node) -> TransferStatus {
+    pub(crate) async fn transfer(&self, root: &RootName, to: &Self) -> TransferStatus {
         let id = self.start_move(root, to);
         self.transfers().wait(&id).await.unwrap()
     }
