@@ -199,8 +199,8 @@ impl Jobs {
 
     pub(super) fn queue(&mut self, job: Arc<Job>) -> Result<Arc<Job>, TransferRefusal> {
         self.drop_cancelled();
-        if let Some(other) = self.active.get(&job.root) {
-            return Err(TransferRefusal::OtherMove(*other));
+        if let Some(other) = self.active(&job.root) {
+            return Err(TransferRefusal::OtherMove(other));
         }
         if self.waiting.len() >= QUEUE_MAX {
             return Err(TransferRefusal::Full);
@@ -226,7 +226,10 @@ impl Jobs {
 
     pub(super) fn ended(&mut self, job: &Job) {
         self.running.remove(&job.id);
-        self.active.remove(&job.root);
+        // Whoever heard of the end may have begun another one.
+        if self.active.get(&job.root) == Some(&job.id) {
+            self.active.remove(&job.root);
+        }
     }
 
     pub(super) fn list(&self) -> Vec<TransferStatus> {
@@ -235,7 +238,12 @@ impl Jobs {
     }
 
     pub(super) fn is_active(&self, root: &RootName) -> bool {
-        self.active.contains_key(root)
+        self.active(root).is_some()
+    }
+
+    fn active(&self, root: &RootName) -> Option<MoveId> {
+        let job = self.known.get(self.active.get(root)?)?;
+        (!job.has_ended()).then_some(job.id)
     }
 
     /// Whether a job is at this move of its own.

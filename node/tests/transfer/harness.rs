@@ -24,7 +24,7 @@ use murder_node::{clock, volume};
 use murder_store::engine::{Partition, PartitionOptions, RealDisk, check};
 use murder_store::mail::{
     Appended, MailboxRow, NewMessage, TransferRow, UnitHead, append, deliver, export_rows,
-    mailboxes, ownership, recompute_digest, unit_head,
+    mailboxes, outbox_length, ownership, recompute_digest, unit_head,
 };
 use murder_store::rows::{BlobSource, Rows, Table};
 use murder_store::structure;
@@ -286,6 +286,16 @@ impl Node {
             })
         });
         read.await.unwrap()
+    }
+
+    /// Waits until the master knows all names of this server.
+    pub(crate) async fn names_told(&self) {
+        let partition = &self.backend().partitions()[0];
+        until("names are told", || async {
+            let waiting = partition.read(|rows| outbox_length(rows, 1));
+            waiting.await.unwrap() == 0
+        })
+        .await;
     }
 
     /// How many mailboxes a root has.

@@ -22,6 +22,7 @@ async fn a_quiet_unit_moves_bit_for_bit_and_back_again() {
     let mut b = murder.backend("be-b", "").await;
     let root = fill(&a).await;
     let count = a.mailboxes(&root).await;
+    a.names_told().await;
     let names = names_of(&murder, "be-a", count).await;
     let there = a.content(&murder.record(&root).await).await;
     let status = a.transfer(&root, &b).await;
