@@ -23,8 +23,11 @@ const PIECE_BYTES: usize = 256 << 10;
 pub enum Outcome {
     /// `250`: the server keeps it.
     Delivered,
-    /// `4xx`: to be tried again.
+    /// `4xx` before the content was sent: to be tried again.
     Deferred(String),
+    /// `4xx` after it: to be tried again, and perhaps delivered all the same, as a proxy cannot know
+    /// what a backend did whose answer it did not get.
+    Uncertain(String),
     /// `5xx`: never.
     Refused(String),
     /// The connection broke before the end of the message was sent.
@@ -108,7 +111,12 @@ impl Session {
         }
         for _ in &accepted {
             match self.event().await? {
-                ClientEvent::Delivered { index, reply } => outcomes[index] = outcome(&reply),
+                ClientEvent::Delivered { index, reply } => {
+                    outcomes[index] = match outcome(&reply) {
+                        Outcome::Deferred(text) => Outcome::Uncertain(text),
+                        certain => certain,
+                    };
+                }
                 other => bail!("unexpected LMTP answer: {other:?}"),
             }
         }

@@ -98,9 +98,14 @@ impl Attempt<'_> {
                     world.ledger.delivering().fail(text);
                     left.push(delivery);
                 }
+                Outcome::Uncertain(text) => {
+                    world.ledger.delivering().fail(text);
+                    world.ledger.update(delivery, |state| state.uncertain += 1);
+                    left.push(delivery);
+                }
                 Outcome::NotSent => left.push(delivery),
                 Outcome::Unanswered => {
-                    world.ledger.update(delivery, |state| state.unanswered += 1);
+                    world.ledger.update(delivery, |state| state.uncertain += 1);
                     left.push(delivery);
                 }
             }

@@ -32,8 +32,8 @@ pub struct State {
     pub acknowledged: bool,
     /// The server said 5xx, or 4xx for too long.
     pub refused: bool,
-    /// Attempts that were sent whole and got no answer.
-    pub unanswered: u32,
+    /// Attempts that were sent whole and got no answer, or a 4xx.
+    pub uncertain: u32,
 }
 
 /// How the copies of a message in a mailbox stand.
@@ -287,7 +287,7 @@ mod tests {
     fn a_delivery_settles_once() {
         let message = Message::held(Kind::Real, b"a: b\r\n".to_vec());
         let ledger = Ledger::plan(vec![message], 1, false, 0);
-        assert_eq!(ledger.update(0, |state| state.unanswered += 1), 0);
+        assert_eq!(ledger.update(0, |state| state.uncertain += 1), 0);
         assert_eq!(ledger.update(0, |state| state.acknowledged = true), 1);
         assert_eq!(ledger.update(0, |state| state.acknowledged = true), 1);
     }

@@ -121,10 +121,10 @@ fn copied(ledger: &Ledger) -> String {
 }
 
 fn unknown(ledger: &Ledger, states: &[State], findings: &Findings) -> String {
-    let deliveries: u32 = states.iter().map(|state| state.unanswered).sum();
+    let deliveries: u32 = states.iter().map(|state| state.uncertain).sum();
     let copies: u32 = ledger.copies().values().map(|copied| copied.unknown).sum();
     format!(
-        "{} extra, of {deliveries} deliveries and {copies} copies without answer",
+        "{} extra, of {deliveries} deliveries and {copies} copies without a certain answer",
         findings.unknown_outcome
     )
 }

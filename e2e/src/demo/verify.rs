@@ -62,7 +62,7 @@ impl Findings {
         let mut expected: HashMap<(Mailbox, Hash), Expected> = HashMap::new();
         for (delivery, state) in ledger.deliveries.iter().zip(states) {
             let message = &ledger.messages[delivery.message];
-            let excused = if message.has_id { 0 } else { state.unanswered };
+            let excused = if message.has_id { 0 } else { state.uncertain };
             let copies = Expected {
                 at_least: u32::from(state.acknowledged),
                 usual: 1,
@@ -162,7 +162,7 @@ pub(super) async fn read_back(world: &World) -> Result<Findings> {
 async fn visit(world: &World, mut each: impl FnMut(&Mailbox, usize, &View) + Send) -> Result<()> {
     let mut shared = BTreeSet::new();
     for user in 0..world.users().len() {
-        let mut session = world.login(user, user).await?;
+        let mut session = world.login_somewhere(user).await?;
         for name in session.mailboxes().await? {
             let mailbox = Mailbox::of(user, &name);
             let whole = mailbox.owner().is_some() || shared.insert(name.clone());
@@ -287,7 +287,7 @@ mod tests {
         let retried = State {
             acknowledged: true,
             refused: false,
-            unanswered: 1,
+            uncertain: 1,
         };
         assert_eq!(account(WITH_ID, retried, 2).doubled, 1);
         let findings = account(WITHOUT_ID, retried, 2);

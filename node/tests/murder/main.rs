@@ -7,6 +7,7 @@
 
 mod client;
 mod delivery;
+mod load;
 mod moving;
 mod mupdate;
 mod routing;
