@@ -21,17 +21,19 @@ struct Phase {
     label: &'static str,
     total: u64,
     told: u64,
-    begun: Instant,
+    /// When progress was told first, and how much.
+    begun: Option<(Instant, u64)>,
     bar: Option<ProgressBar>,
 }
 
 impl Phase {
     /// The time left, if it goes on as it went so far.
-    fn left(&self, done: u64) -> String {
-        if done == 0 || done >= self.total {
+    fn left(&mut self, done: u64) -> String {
+        let (begun, before) = *self.begun.get_or_insert_with(|| (Instant::now(), done));
+        if done <= before || done >= self.total {
             return String::new();
         }
-        let seconds = self.begun.elapsed().as_secs_f64() / done as f64;
+        let seconds = begun.elapsed().as_secs_f64() / (done - before) as f64;
         let left = seconds * (self.total - done) as f64;
         format!("about {left:.0} s left")
     }
@@ -71,7 +73,7 @@ impl Console {
             label,
             total,
             told: 0,
-            begun: Instant::now(),
+            begun: None,
             bar,
         });
     }

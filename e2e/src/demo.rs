@@ -18,7 +18,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::mail::Sources;
-use crate::murder::Murder;
 
 pub use drained::run as run_murder;
 pub use experience::{Experience, Phase};
@@ -48,15 +47,6 @@ pub struct Options {
     pub manifest: PathBuf,
     /// An existing folder that everything is kept in.
     pub state: PathBuf,
-}
-
-/// What a demonstration leaves running.
-#[derive(Debug)]
-pub enum Left {
-    /// One node.
-    Single(Box<Murder>),
-    /// A murder and its supervisor.
-    Murder(Local),
 }
 
 /// Milliseconds, for counters.

@@ -1,13 +1,13 @@
 //! `make demo`: delivers and reads real mail while a backend is drained and another one is killed, and
 //! accounts for all of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use murder_e2e::console::Console;
-use murder_e2e::demo::{self, Left, Local, Options};
+use murder_e2e::demo::{self, Local, Options};
 use murder_e2e::mail::{Sources, repository};
 use murder_e2e::murder::Murder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,9 +24,9 @@ struct Arguments {
     /// folder of messages.
     #[arg(long, value_name = "PATH")]
     mail: Option<PathBuf>,
-    /// A murder in place of one node: drain a backend, kill another one.
+    /// One node in place of a murder; it is killed twice.
     #[arg(long)]
-    murder: bool,
+    single: bool,
     /// Leave everything up at the end and print how to connect.
     #[arg(long)]
     keep: bool,
@@ -59,14 +59,14 @@ async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let console = Console::default();
     let mut terminate = signal(SignalKind::terminate())?;
-    // Dropping the run ends the node that it has started.
+    // Dropping the run ends the nodes that it has started.
     tokio::select! {
         result = demonstrate(&arguments, &console) => Ok(result.unwrap_or_else(|error| {
             console.say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         })),
         _ = tokio::signal::ctrl_c() => {
-            console.say("interrupted; the node is stopped");
+            console.say("interrupted; the nodes are stopped");
             Ok(ExitCode::from(INTERRUPTED))
         }
         _ = terminate.recv() => Ok(ExitCode::from(INTERRUPTED)),
@@ -74,24 +74,39 @@ async fn main() -> Result<ExitCode> {
 }
 
 async fn demonstrate(arguments: &Arguments, console: &Console) -> Result<ExitCode> {
-    let temporary = match &arguments.state {
-        Some(folder) => {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot create {}", folder.display()))?;
-            // Mail of an earlier run would be taken for mail that nobody sent.
-            ensure!(
-                std::fs::read_dir(folder)?.next().is_none(),
-                "{} is not empty",
-                folder.display()
-            );
-            None
+    let Some(folder) = &arguments.state else {
+        let temporary = tempfile::Builder::new().prefix("murder-demo-").tempdir()?;
+        let outcome = demonstrate_in(arguments, console, temporary.path()).await;
+        let is_good = matches!(outcome, Ok(ExitCode::SUCCESS));
+        if arguments.keep || !is_good {
+            let kept = temporary.keep();
+            if !is_good {
+                console.say(&format!("logs and data are kept in {}", kept.display()));
+            }
         }
-        None => Some(tempfile::Builder::new().prefix("murder-demo-").tempdir()?),
+        return outcome;
     };
-    let state = match (&arguments.state, &temporary) {
-        (Some(folder), _) => folder.clone(),
-        (None, Some(folder)) => folder.path().to_owned(),
-        (None, None) => std::env::temp_dir(),
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    // Mail of an earlier run would be taken for mail that nobody sent.
+    ensure!(
+        std::fs::read_dir(folder)?.next().is_none(),
+        "{} is not empty",
+        folder.display()
+    );
+    demonstrate_in(arguments, console, folder).await
+}
+
+async fn demonstrate_in(
+    arguments: &Arguments,
+    console: &Console,
+    state: &Path,
+) -> Result<ExitCode> {
+    let manifest = match &arguments.manifest {
+        Some(path) => path.clone(),
+        None => repository()
+            .unwrap_or_default()
+            .join("examples/murder.yaml"),
     };
     let options = Options {
         sources: Sources {
@@ -102,42 +117,28 @@ async fn demonstrate(arguments: &Arguments, console: &Console) -> Result<ExitCod
         users: arguments.users as usize,
         node: beside(arguments.node_binary.as_ref(), "murder-node")?,
         operator: beside(arguments.operator_binary.as_ref(), "murder-operator")?,
-        manifest: match &arguments.manifest {
-            Some(path) => path.clone(),
-            None => repository()
-                .context("not in a git checkout; name the murder with --manifest")?
-                .join("examples/murder.yaml"),
-        },
-        state,
+        manifest,
+        state: state.to_owned(),
     };
-    let (report, left) = if arguments.murder {
+    let report = if arguments.single {
+        let (report, mut murder) = Box::pin(demo::run_single(&options)).await?;
+        console.say(&report.to_string());
+        if arguments.keep {
+            tell_how_to_connect(console, &options, murder)?;
+        } else {
+            murder.stop_all().await?;
+        }
+        report
+    } else {
         let (report, local) = Box::pin(demo::run_murder(&options)).await?;
-        (report, Left::Murder(local))
-    } else {
-        let (report, murder) = Box::pin(demo::run_single(&options)).await?;
-        (report, Left::Single(Box::new(murder)))
+        console.say(&report.to_string());
+        if arguments.keep {
+            tell_how_to_use(console, local)?;
+        } else {
+            local.down().await?;
+        }
+        report
     };
-    console.say(&report.to_string());
-    if arguments.keep {
-        if let Some(folder) = temporary {
-            let _ = folder.keep();
-        }
-        match left {
-            Left::Single(murder) => tell_how_to_connect(console, &options, *murder)?,
-            Left::Murder(local) => tell_how_to_use(console, local)?,
-        }
-    } else {
-        match left {
-            Left::Single(mut murder) => murder.stop_all().await?,
-            Left::Murder(local) => local.down().await?,
-        }
-        if !report.is_good()
-            && let Some(folder) = temporary
-        {
-            let kept = folder.keep();
-            console.say(&format!("logs and data are kept in {}", kept.display()));
-        }
-    }
     Ok(if report.is_good() {
         ExitCode::SUCCESS
     } else {

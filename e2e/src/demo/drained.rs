@@ -12,9 +12,6 @@ use super::local::{Backend, Options as LocalOptions};
 use super::{Door, Ledger, Local, Moved, Options, Party, Phase, Report, Trial};
 use crate::console::Console;
 
-/// The Backend that is drained, if it holds anything.
-const DRAINED: &str = "be-b";
-
 /// Percent of the messages that are delivered before the drain, and at most until its end.
 const PERCENT_BEFORE: usize = 40;
 const PERCENT_DRAINING: usize = 75;
@@ -54,6 +51,7 @@ pub async fn run(options: &Options) -> Result<(Report, Local)> {
         endpoints.users.len()
     ));
     let mut trial = Trial::prepare(party(&endpoints)?, &options.sources, console).await?;
+    trial.begun(begun);
     let moved = under_load(&mut trial, &local).await?;
     let report = trial.finish(Some(&moved)).await?;
     Ok((report, local))
@@ -112,7 +110,7 @@ async fn under_load(trial: &mut Trial, local: &Local) -> Result<Moved> {
     ));
 
     trial.enter(Phase::Draining);
-    let backend = choose(local).await?;
+    let backend = largest(local).await?;
     let moved = tokio::select! {
         moved = drain(trial.console(), local, &backend) => moved?,
         () = trickle(ledger, messages * PERCENT_DRAINING / 100) => unreachable!("it never ends"),
@@ -145,20 +143,12 @@ async fn trickle(ledger: &Ledger, until: usize) {
     }
 }
 
-/// The Backend to drain.
-async fn choose(local: &Local) -> Result<Backend> {
-    let status = local.status().await?;
-    match status.backend(DRAINED) {
-        Ok(backend) if backend.units > 0 => Ok(backend.clone()),
-        _ => largest(local).await,
-    }
-}
-
+/// The Backend that holds most bytes.
 async fn largest(local: &Local) -> Result<Backend> {
     let status = local.status().await?;
-    let mut backends: Vec<_> = status.backends;
-    backends.sort_by_key(|backend| backend.units);
-    let largest = backends.pop().context("there are no Backends")?;
+    let backends = status.backends.into_iter();
+    let largest = backends.max_by_key(|backend| backend.bytes);
+    let largest = largest.context("there are no Backends")?;
     ensure!(largest.units > 0, "no Backend holds anything");
     Ok(largest)
 }

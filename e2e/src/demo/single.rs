@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -20,6 +21,7 @@ const KILLS_AT_PERCENT: [usize; 2] = [30, 65];
 
 /// Runs it; the node is left running for the caller.
 pub async fn run(options: &Options) -> Result<(Report, Murder)> {
+    let begun = Instant::now();
     let console = Console::default();
     let password = make_password(&options.state)?;
     let users: Vec<_> = (1..=options.users)
@@ -38,6 +40,7 @@ pub async fn run(options: &Options) -> Result<(Report, Murder)> {
     ));
     let party = Party::of(&murder, &users, false)?;
     let mut trial = Trial::prepare(party, &options.sources, console).await?;
+    trial.begun(begun);
     trial.ledger().set_phase(Phase::Killing);
     trial.start();
     for percent in KILLS_AT_PERCENT {

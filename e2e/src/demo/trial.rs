@@ -162,6 +162,11 @@ impl Trial {
         })
     }
 
+    /// What is counted as its time begins with the start of the servers.
+    pub const fn begun(&mut self, begun: Instant) {
+        self.begun = begun;
+    }
+
     /// Starts the clients.
     pub fn start(&mut self) {
         let total = self.world.ledger.deliveries.len() as u64;
