@@ -37,6 +37,8 @@ pub struct ClusterView {
     pub attempts_max: usize,
     /// How long a source keeps its copy after a move.
     pub grace_ms: u64,
+    /// Share of a destination's volume that a drain leaves free.
+    pub headroom_percent: u64,
 }
 
 impl Default for ClusterView {
@@ -50,6 +52,7 @@ impl Default for ClusterView {
             parallel_total: 16,
             attempts_max: 8,
             grace_ms: 24 * 3600 * 1000,
+            headroom_percent: 15,
         }
     }
 }

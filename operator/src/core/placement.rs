@@ -7,11 +7,6 @@ use murder_model::{MoveId, ServerName};
 
 use super::observe::{BackendView, Record, Wish, World};
 
-/// Share of a destination's volume that a drain leaves free.
-const HEADROOM_PERCENT: u64 = 15;
-/// Where the volume is large this is enough.
-const HEADROOM_BYTES_MAX: u64 = 4 << 30;
-
 /// Why no placement was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PlacementProblem {
@@ -44,7 +39,7 @@ impl Placement {
             .map(|backend| {
                 (
                     backend.name.clone(),
-                    (room_of(backend), u64::from(backend.weight)),
+                    (room_of(world, backend), u64::from(backend.weight)),
                 )
             })
             .collect();
@@ -125,13 +120,12 @@ pub(super) fn is_open(world: &World, backend: &BackendView, status: &BackendStat
     !status.cordoned && !status.deactivated && at_master
 }
 
-fn room_of(backend: &BackendView) -> u64 {
+fn room_of(world: &World, backend: &BackendView) -> u64 {
     let partitions = backend.status.iter().flat_map(|status| &status.partitions);
     partitions
         .filter(|partition| partition.failed.is_none())
         .map(|partition| {
-            let headroom = partition.total_bytes / 100 * HEADROOM_PERCENT;
-            let headroom = headroom.min(HEADROOM_BYTES_MAX);
+            let headroom = partition.total_bytes / 100 * world.cluster.headroom_percent;
             partition.free_bytes.saturating_sub(headroom)
         })
         .max()

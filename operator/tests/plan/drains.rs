@@ -66,3 +66,22 @@ fn a_backend_that_the_master_does_not_know_gets_no_users() {
     assert_eq!(transfers.len(), 1);
     assert_eq!(transfers[0].destination.as_str(), "be-c");
 }
+
+#[test]
+fn a_destination_keeps_its_headroom() {
+    let mut sim = Sim::running(&[("alice", GIB)]);
+    sim.get("be-a").wish = Wish::Drained;
+    for name in ["be-b", "be-c"] {
+        // A tenth is free.
+        sim.status(name).partitions[0].free_bytes = GIB;
+    }
+    let plan = sim.run();
+    let report = plan.blocked().unwrap();
+    assert!(
+        report.message.contains("the others have 0"),
+        "{}",
+        report.message
+    );
+    sim.world.cluster.headroom_percent = 0;
+    assert!(sim.run().converged);
+}

@@ -9,6 +9,7 @@ mod certificates;
 mod endpoints;
 pub mod manifest;
 mod observe;
+mod ports;
 mod process;
 pub mod protocol;
 mod render;

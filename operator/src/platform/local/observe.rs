@@ -46,6 +46,8 @@ fn cluster_view(cluster: &MurderCluster) -> anyhow::Result<ClusterView> {
         parallel_total: spec.transfer.parallel_total.unsigned_abs() as usize,
         attempts_max: spec.transfer.max_attempts.unsigned_abs() as usize,
         grace_ms: duration_ms(&spec.transfer.grace_period).context("gracePeriod")?,
+        // All volumes lie on one filesystem, of which a move takes nothing for good; each node keeps its reserve.
+        headroom_percent: 0,
     })
 }
 
@@ -71,6 +73,9 @@ impl Supervisor {
             }
             if *ready {
                 self.failures.remove(pod);
+                if let Some(ports) = self.state.ports.get_mut(pod) {
+                    ports.proven = true;
+                }
             }
         }
         let mut revisions = BTreeMap::new();
@@ -229,6 +234,15 @@ impl Supervisor {
             if self.stopping.remove(&pod).is_none() {
                 tracing::warn!(pod, pid = record.pid, "node_ended");
                 self.back_off(&pod, now_ms);
+                // Somebody else may have taken one since it was found free.
+                if self
+                    .state
+                    .ports
+                    .get(&pod)
+                    .is_some_and(|ports| !ports.proven)
+                {
+                    self.state.ports.remove(&pod);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -188,7 +188,7 @@ pub(super) struct PodRecord {
     pub(super) restarts: u32,
 }
 
-/// Ports of a pod, fixed at its first start.
+/// Ports of a pod, fixed once it has served on them.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ports {
@@ -199,6 +199,9 @@ pub(super) struct Ports {
     pub(super) mupdate: u16,
     pub(super) admin: u16,
     pub(super) metrics: u16,
+    /// Whether the pod ever served on them: then they stay for ever.
+    #[serde(default)]
+    pub(super) proven: bool,
 }
 
 impl State {
@@ -215,29 +218,13 @@ impl State {
         write_secret(&folder.objects(), &serde_json::to_vec_pretty(self)?)
     }
 
-    /// The pod's ports, chosen by the kernel if it has none yet.
+    /// The pod's ports, chosen now if it has none yet.
     pub(super) fn ports_of(&mut self, pod: &str) -> anyhow::Result<Ports> {
         if let Some(ports) = self.ports.get(pod) {
             return Ok(*ports);
         }
-        // All are held open together, so that they differ.
-        let listeners = (0..7)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<Result<Vec<_>, _>>()
-            .context("find free ports")?;
-        let mut free = listeners
-            .iter()
-            .map(|listener| listener.local_addr().map(|a| a.port()));
-        let mut next = || free.next().expect("seven were bound");
-        let ports = Ports {
-            imap: next()?,
-            imaps: next()?,
-            lmtp: next()?,
-            transfer: next()?,
-            mupdate: next()?,
-            admin: next()?,
-            metrics: next()?,
-        };
+        let taken = self.ports.values().flat_map(|ports| ports.all()).collect();
+        let ports = Ports::choose(&taken)?;
         self.ports.insert(pod.to_owned(), ports);
         Ok(ports)
     }
