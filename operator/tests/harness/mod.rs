@@ -12,7 +12,9 @@ use serde_json::Value;
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Last lines of the supervisor's log that a failed test shows.
-const LOG_LINES: usize = 40;
+const LOG_LINES: usize = 20;
+/// Last lines of each node's log that it shows.
+const NODE_LOG_LINES: usize = 6;
 
 /// A murder and its state folder; all of it goes when it is dropped.
 pub(crate) struct Local {
@@ -125,9 +127,19 @@ impl Local {
         let log = log.unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
+        let mut text = last.join("\n");
+        for node in std::fs::read_dir(self.state().join("nodes"))
+            .into_iter()
+            .flatten()
+        {
+            let path = node.unwrap().path().join("log");
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(NODE_LOG_LINES)..];
+            text.push_str(&format!("\n\n{}\n{}", path.display(), last.join("\n")));
+        }
         let status = self.run(&["status", "--output", "wide"]).stdout;
-        let status = String::from_utf8_lossy(&status);
-        let text = format!("{}\n\n{status}\n", last.join("\n"));
+        text.push_str(&format!("\n\n{}", String::from_utf8_lossy(&status)));
         // Nothing is left to tell where that fails.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }

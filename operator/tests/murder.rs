@@ -1,0 +1,196 @@
+//! Real nodes on the local platform: mail is delivered and read through frontends while backends are cordoned, drained,
+//! taken back and deleted, and the supervisor is killed.
+#![cfg(feature = "kube")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod harness;
+mod mail;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use harness::{Local, assert_code, is_alive, kill, pids, until};
+use mail::{Imap, Mailbox, deliver};
+
+/// Users of a murder.
+const USERS: u32 = 12;
+
+fn murder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/murder.yaml")
+}
+
+fn local() -> Local {
+    let operator = Path::new(env!("CARGO_BIN_EXE_murder-operator"));
+    let node = operator.with_file_name("murder-node");
+    let path = node.display();
+    assert!(
+        node.is_file(),
+        "{path} is missing; cargo build -p murder-node makes it"
+    );
+    Local::new(node)
+}
+
+fn user(number: u32) -> String {
+    format!("user{number:04}")
+}
+
+fn units(local: &Local, backend: &str) -> u64 {
+    local.backend(backend)["units"].as_u64().unwrap()
+}
+
+/// A message that is told from all others, of about so many bytes.
+fn message(subject: &str, bytes: usize) -> String {
+    let line = "The quick brown fox jumps over the lazy dog and is not seen again.\r\n";
+    let body = line.repeat(bytes.div_ceil(line.len()));
+    format!("From: sender@example.org\r\nSubject: {subject}\r\n\r\n{subject}\r\n{body}")
+}
+
+/// Delivers through each frontend in turn.
+fn deliver_to(local: &Local, numbers: impl IntoIterator<Item = u32>, subject: &str, bytes: usize) {
+    let frontends = local.endpoints().frontends;
+    for (number, frontend) in numbers.into_iter().zip(frontends.iter().cycle()) {
+        let text = message(&format!("{subject} {number}"), bytes);
+        let reply = deliver(&frontend.lmtp, &user(number), &text);
+        assert!(reply.starts_with("250"), "{}: {reply}", user(number));
+    }
+}
+
+fn login(local: &Local, number: u32) -> Imap {
+    let endpoints = local.endpoints();
+    let frontend = &endpoints.frontends[number as usize % endpoints.frontends.len()];
+    let password = std::fs::read_to_string(&endpoints.users[0].password_file).unwrap();
+    Imap::login(&frontend.imap, &user(number), &password)
+}
+
+/// Everything that the users have, as read through frontends.
+fn everything(local: &Local) -> BTreeMap<u32, Mailbox> {
+    let read = |number| (number, login(local, number).read("INBOX"));
+    (1..=USERS).map(read).collect()
+}
+
+/// A murder from the example, with mail for all users, some of it flagged.
+fn with_mail(bytes: usize) -> Local {
+    let local = local();
+    let users = USERS.to_string();
+    let more = ["--users", &users, "--insecure-loopback"];
+    assert_code(&local.up(&murder(), &more), 0);
+    for subject in ["first", "second"] {
+        deliver_to(&local, 1..=USERS, subject, bytes);
+    }
+    for number in 1..=USERS {
+        let mut imap = login(&local, number);
+        imap.done("SELECT INBOX");
+        imap.done("UID STORE 2 +FLAGS (\\Flagged)");
+    }
+    local
+}
+
+#[test]
+fn a_backend_is_cordoned_drained_taken_back_and_deleted_under_its_users() {
+    let local = with_mail(2000);
+    let status = local.status();
+    assert_eq!(
+        (&status["converged"], &status["problems"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+    until("every unit is counted", || {
+        let all = ["be-a", "be-b", "be-c"].map(|name| units(&local, name));
+        all.iter().sum::<u64>() == u64::from(USERS)
+    });
+    let before = everything(&local);
+    assert!(before.values().all(|inbox| inbox.messages.len() == 2));
+
+    // A cordoned backend keeps what it has and gets nothing new.
+    assert_code(&local.run(&["cordon", "be-b"]), 0);
+    let kept = units(&local, "be-b");
+    let more = (USERS + 8).to_string();
+    assert_code(&local.run(&["uncordon", "be-b"]), 0);
+    assert_code(&local.up(&murder(), &["--users", &more]), 0);
+    assert_code(&local.run(&["cordon", "be-b"]), 0);
+    deliver_to(&local, USERS + 1..=USERS + 8, "new", 100);
+    until("the new users are counted", || {
+        let here = ["be-a", "be-c"].map(|name| units(&local, name));
+        here.iter().sum::<u64>() + kept == u64::from(USERS) + 8
+    });
+    assert_eq!(units(&local, "be-b"), kept);
+
+    // Drained: all of it is elsewhere, as it was.
+    local.new_steps();
+    assert_code(&local.run(&["drain", "be-b"]), 0);
+    let moves = usize::try_from(kept).unwrap();
+    let moves = vec!["Backend/be-b StartTransfer Spec"; moves];
+    let proof = [
+        "Backend/be-b RecordProof Spec",
+        "Backend/be-b Deactivate Spec",
+    ];
+    assert_eq!(local.new_steps(), [&moves[..], &proof[..]].concat());
+    assert_eq!(local.backend("be-b")["drain"], "Empty");
+    assert_eq!(units(&local, "be-b"), 0);
+    assert_eq!(everything(&local), before);
+    deliver_to(&local, 1..=USERS, "third", 100);
+
+    // Taken back: it gets users again when it is the only one that may.
+    assert_code(&local.run(&["uncordon", "be-b"]), 0);
+    assert_code(&local.run(&["cordon", "be-a"]), 0);
+    let before = everything(&local);
+    let volume = local.backend("be-c")["serverID"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let pod = local.endpoints().backends[2].pid;
+    assert_code(&local.run(&["delete", "be-c"]), 0);
+    assert!(local.backend("be-c").is_null());
+    assert!(!is_alive(pod));
+    let retired = local.state().join(format!("volumes/be-c.retired-{volume}"));
+    assert!(retired.is_dir());
+    assert!(units(&local, "be-b") > 0);
+    assert_eq!(everything(&local), before);
+    assert!(before.values().all(|inbox| inbox.messages.len() == 3));
+}
+
+#[test]
+fn a_supervisor_killed_in_a_drain_is_replaced_by_one_that_finishes_it() {
+    let local = with_mail(1 << 20);
+    let before = everything(&local);
+    let running = pids(&local.endpoints());
+    let victim = ["be-a", "be-b", "be-c"]
+        .into_iter()
+        .max_by_key(|name| units(&local, name))
+        .unwrap();
+    let mut drain = local.begin(&["drain", victim]);
+    until("a transfer runs", || {
+        let line = local.backend(victim);
+        line["inFlight"] != 0 || line["moved"] != 0
+    });
+    local.kill_supervisor();
+    assert_eq!(drain.wait().unwrap().code(), Some(1));
+    assert!(running.iter().all(|pid| is_alive(*pid)));
+
+    // `up` makes the world equal to its files, so they say what is to be finished.
+    let text = std::fs::read_to_string(murder()).unwrap();
+    let head = format!("name: {victim}\nspec:\n");
+    let text = text.replace(&head, &format!("{head}  desiredState: Drained\n"));
+    assert_code(&local.up(&local.manifest("drained.yaml", &text), &[]), 0);
+    assert_eq!(local.backend(victim)["drain"], "Empty");
+    assert_eq!(units(&local, victim), 0);
+    assert_eq!(pids(&local.endpoints()), running);
+    assert_eq!(everything(&local), before);
+
+    // A node that dies is started again and knows that it is empty.
+    let pod = local
+        .endpoints()
+        .backends
+        .into_iter()
+        .find(|b| b.name == format!("{victim}-0"));
+    kill(pod.unwrap().pid);
+    until("it is empty again", || {
+        let line = local.backend(victim);
+        line["pod"]["restarts"] == 1 && line["drain"] == "Empty"
+    });
+    assert_code(&local.run(&["down", "--purge"]), 0);
+    assert!(!running.iter().any(|pid| is_alive(*pid)));
+    assert!(!local.state().exists());
+}
