@@ -11,6 +11,8 @@
 //! Nothing here opens a socket, starts a thread or reads a clock.
 
 pub mod master;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 pub mod name;
 pub mod ownership;
 pub mod record;

@@ -4,5 +4,7 @@
 
 pub mod engine;
 pub mod mail;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 pub mod rows;
 pub mod structure;

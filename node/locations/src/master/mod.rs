@@ -191,6 +191,8 @@ impl Master {
         requests: Vec<(Identity, Request)>,
     ) -> Result<Vec<Response>, MasterError> {
         let tx = self.database.begin_write()?;
+        #[cfg(feature = "mutants")]
+        let tx = faulty(tx)?;
         let mut tables = Tables::open(&tx, &self.meta)?;
         let mut answers = Vec::with_capacity(requests.len());
         for (who, request) in requests {
@@ -218,6 +220,16 @@ impl Master {
         let mut answers = self.batch(vec![(who.clone(), request)])?;
         Ok(answers.pop().expect("a batch answers each request"))
     }
+}
+
+/// A transaction that a crash may undo after it was answered, if that is the fault chosen.
+#[cfg(feature = "mutants")]
+fn faulty(mut tx: redb::WriteTransaction) -> Result<redb::WriteTransaction, MasterError> {
+    if crate::mutant::is(crate::mutant::Fault::MasterSkipsSync) {
+        let set = tx.set_durability(redb::Durability::None);
+        set.map_err(|error| MasterError::Database(Box::new(error.into())))?;
+    }
+    Ok(tx)
 }
 
 fn answer(tables: &mut Tables<'_>, who: &Identity, request: Request) -> Answer {

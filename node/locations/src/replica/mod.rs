@@ -172,7 +172,7 @@ impl Replica {
                         if position.term == here.term && position.seq <= here.seq {
                             continue;
                         }
-                        if position.term != here.term || position.seq != here.seq + 1 {
+                        if !follows(here, position) {
                             need = Need::CatchUp { after: here };
                             break;
                         }
@@ -181,22 +181,19 @@ impl Replica {
                     }
                 }
                 Run::Begin(term) => {
-                    Generation::clear(&tx, 1 - meta.active)?;
+                    Generation::clear(&tx, staged(&meta))?;
                     staging = Some(term);
                 }
                 Run::Part(changes) if staging.is_some() => {
-                    let mut tables = Generation::open(&tx, 1 - meta.active)?;
+                    let mut tables = Generation::open(&tx, staged(&meta))?;
                     for change in changes {
                         tables.apply(change)?;
                     }
                 }
                 Run::End(position) if staging == Some(position.term) => {
-                    let old = meta.active;
-                    meta = Meta {
-                        active: 1 - old,
-                        position,
-                    };
-                    Generation::clear(&tx, old)?;
+                    let active = staged(&meta);
+                    meta = Meta { active, position };
+                    Generation::clear(&tx, 1 - active)?;
                     staging = None;
                     need = Need::Nothing;
                     sync = true;
@@ -220,6 +217,24 @@ impl Replica {
         self.staging = staging;
         Ok(need)
     }
+}
+
+/// The generation that takes a snapshot: never the one that is shown.
+fn staged(meta: &Meta) -> usize {
+    #[cfg(feature = "mutants")]
+    if crate::mutant::is(crate::mutant::Fault::DeleteOnPartialList) {
+        return meta.active;
+    }
+    1 - meta.active
+}
+
+/// Whether a change comes right after what is applied.
+fn follows(here: Position, change: Position) -> bool {
+    #[cfg(feature = "mutants")]
+    if crate::mutant::is(crate::mutant::Fault::ReplicaIgnoresGaps) {
+        return change.term == here.term;
+    }
+    change.term == here.term && change.seq == here.seq + 1
 }
 
 /// Items of one kind in a row, so that tables are opened once for many.

@@ -117,4 +117,9 @@ impl Tally {
     pub(crate) fn clear(&mut self) {
         self.changes.clear();
     }
+
+    #[cfg(feature = "mutants")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
 }

@@ -208,9 +208,11 @@ pub(crate) fn write_engine_rows(
     counts: &SegmentCountsByNumber,
 ) -> Result<Vec<(u32, SegmentCounts)>, StoreError> {
     let mut table = transaction.open_table(ENGINE).map_err(index_error)?;
-    table
-        .insert(POSITION_KEY, position.encode().as_slice())
-        .map_err(index_error)?;
+    if !leaves_position_out(tally) {
+        table
+            .insert(POSITION_KEY, position.encode().as_slice())
+            .map_err(index_error)?;
+    }
     let changed: Vec<_> = tally.applied_to(counts).collect();
     for (number, counts) in &changed {
         table
@@ -218,6 +220,18 @@ pub(crate) fn write_engine_rows(
             .map_err(index_error)?;
     }
     Ok(changed)
+}
+
+/// Never, but for a fault on purpose.
+#[cfg(not(feature = "mutants"))]
+const fn leaves_position_out(_: &Tally) -> bool {
+    false
+}
+
+/// A batch's rows go without their place in the log, if that is the fault chosen.
+#[cfg(feature = "mutants")]
+fn leaves_position_out(tally: &Tally) -> bool {
+    !tally.is_empty() && crate::mutant::is(crate::mutant::Fault::LsnOnlyAtCheckpoint)
 }
 
 /// Forgets the counts of segments that are gone.

@@ -218,6 +218,11 @@ impl Partition {
     fn write_checkpoint(&mut self) -> Result<(), StoreError> {
         let transaction = self.shared.index.begin(Durability::Immediate)?;
         index::remove_counts(&transaction, &self.dropped)?;
+        #[cfg(feature = "mutants")]
+        if crate::mutant::is(crate::mutant::Fault::LsnOnlyAtCheckpoint) {
+            let nothing = super::counts::Tally::default();
+            index::write_engine_rows(&transaction, &self.position, &nothing, &self.counts)?;
+        }
         transaction.commit().map_err(index_error)?;
         self.dropped.clear();
         Ok(())
