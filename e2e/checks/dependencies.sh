@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Dependencies point one way:
-#   model <- {api, proto, store, locations} <- node <- {sim, bench}; api <- operator <- e2e.
+#   model <- {api, proto, store, locations} <- node <- bench; {store, locations} <- sim;
+#   api <- operator <- e2e.
 # Fails with the offending pair.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -22,9 +23,10 @@ forbid() { # forbid CRATE 'extra cargo tree flags' DEPENDENCY...
 forbid murder-model '' tokio murder-api murder-proto murder-store murder-locations murder-node
 forbid murder-proto '' tokio murder-api murder-store murder-locations murder-node
 forbid murder-api '' tokio murder-proto murder-store murder-locations murder-node
-forbid murder-store '' tokio murder-api murder-proto murder-locations murder-node
-forbid murder-locations '' tokio murder-api murder-proto murder-store murder-node
-forbid murder-node '' kube k8s-openapi murder-operator murder-e2e
+forbid murder-store '' tokio murder-api murder-proto murder-locations murder-node murder-sim
+forbid murder-locations '' tokio murder-api murder-proto murder-store murder-node murder-sim
+forbid murder-sim '' tokio murder-proto murder-node murder-operator murder-e2e
+forbid murder-node '' murder-sim kube k8s-openapi murder-operator murder-e2e
 forbid murder-operator '' murder-store murder-proto murder-locations murder-node murder-e2e
 forbid murder-operator '--no-default-features' kube k8s-openapi
 forbid murder-e2e '' murder-store murder-locations murder-node

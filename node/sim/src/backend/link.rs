@@ -1,0 +1,573 @@
+//! A backend and the master: report, grants, flips, settles, the outbox. Everything is asked again
+//! until it is answered.
+
+use std::collections::BTreeMap;
+
+use murder_locations::ownership::{OwnershipEvent, SettleAnswer};
+use murder_locations::record::{Addresses, HostPort, PartitionSpace, UnitRecord};
+use murder_locations::request::{
+    Identity, Name, Refusal, Report, ReportedUnit, Request, Response, Role, Row, RowOp, UnitRef,
+    Verdict,
+};
+use murder_model::{OutboxNumber, OwnershipRecord, PartitionName, Term, UnitId, UnitState};
+use murder_store::mail::{self, Grant, OutboxOperation};
+
+use super::job::Work;
+use super::{Backend, Then, refused};
+use crate::backend_of;
+use crate::context::Context;
+use crate::message::{Address, Millis, Payload, Peer};
+use crate::mutant::Mutant;
+
+/// An answer that takes longer is asked for again.
+const PATIENCE: Millis = 700;
+
+/// What an answer of the master is for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    Report,
+    Unit(UnitId),
+    ReportDone,
+    Grant(UnitId),
+    /// A flip or settle; the term that it carried.
+    Settle(UnitId, Term),
+    Find(UnitId),
+    /// A row of the outbox; its place.
+    Row(UnitId, u64),
+    Heartbeat,
+}
+
+/// The state of the connection to the master.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// The master has the whole report.
+    pub(super) reported: bool,
+    /// Units that are still to be reported.
+    report: Vec<UnitId>,
+    pending: BTreeMap<u64, (Purpose, Millis)>,
+    /// Place of the last outbox row that the master acknowledged.
+    acknowledged: u64,
+}
+
+impl Link {
+    fn waits_for(&self, unit: UnitId) -> bool {
+        self.pending.values().any(|(purpose, _)| {
+            matches!(purpose,
+                Purpose::Grant(of) | Purpose::Settle(of, _) | Purpose::Find(of) if *of == unit)
+        })
+    }
+
+    fn is_reporting(&self) -> bool {
+        self.pending.values().any(|(purpose, _)| {
+            matches!(
+                purpose,
+                Purpose::Report | Purpose::Unit(_) | Purpose::ReportDone
+            )
+        })
+    }
+
+    fn is_publishing(&self) -> bool {
+        self.pending
+            .values()
+            .any(|(purpose, _)| matches!(purpose, Purpose::Row(..)))
+    }
+}
+
+pub(super) fn partition() -> PartitionName {
+    PartitionName::parse("default").expect("letters")
+}
+
+impl Backend {
+    fn ask(&mut self, context: &mut Context, purpose: Purpose, request: Request) {
+        let address = self.address();
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let id = context.unique();
+        running.link.pending.insert(id, (purpose, context.now));
+        let who = Identity {
+            name: self.name.to_string(),
+            role: Role::Backend,
+        };
+        context.send(address, Address::Master, Payload::Ask { id, who, request });
+    }
+
+    pub(super) fn tick_link(&mut self, context: &mut Context) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let link = &mut running.link;
+        let now = context.now;
+        let reporting = link.is_reporting();
+        link.pending.retain(|_, (_, since)| *since + PATIENCE > now);
+        if !link.reported {
+            if !link.is_reporting() || !reporting {
+                self.report(context);
+            }
+            return;
+        }
+        let waiting: Vec<_> = running
+            .units
+            .values()
+            .filter(|record| !running.link.waits_for(record.unit))
+            .cloned()
+            .collect();
+        for record in waiting {
+            self.ask_about(context, &record);
+        }
+        self.publish(context);
+        if context.random.chance(80) {
+            self.ask(context, Purpose::Heartbeat, Request::Barrier);
+        }
+    }
+
+    /// What a unit in doubt needs of the master.
+    fn ask_about(&mut self, context: &mut Context, record: &OwnershipRecord) {
+        let unit = record.unit;
+        match &record.state {
+            UnitState::Creating => {
+                let request = Request::Grant {
+                    unit,
+                    root: record.root.clone(),
+                    partition: partition(),
+                    term: self.promised,
+                };
+                self.ask(context, Purpose::Grant(unit), request);
+            }
+            UnitState::Released { .. } => self.ask_settle(context, record),
+            UnitState::Prepared { .. } => {
+                let request = Request::FindUnit(UnitRef::Id(unit));
+                self.ask(context, Purpose::Find(unit), request);
+            }
+            _ => {}
+        }
+    }
+
+    fn ask_settle(&mut self, context: &mut Context, record: &OwnershipRecord) {
+        let UnitState::Released { move_id, .. } = record.state else {
+            return;
+        };
+        if Mutant::UnfreezeAfterReleased.is_on() {
+            let state = UnitState::Owner;
+            let record = OwnershipRecord {
+                state,
+                ..record.clone()
+            };
+            return self.enqueue(context, Work::Force { record }, Then::Nothing);
+        }
+        let request = Request::Settle {
+            unit: record.unit,
+            epoch: record.epoch,
+            move_id,
+            term: self.promised,
+        };
+        self.ask(
+            context,
+            Purpose::Settle(record.unit, self.promised),
+            request,
+        );
+    }
+
+    /// RELEASED is durable: the flip.
+    pub(super) fn ask_flip(&mut self, context: &mut Context, record: &OwnershipRecord) {
+        let UnitState::Released {
+            to,
+            move_id,
+            attempt,
+        } = &record.state
+        else {
+            return;
+        };
+        let Some(destination) = backend_of(to).and_then(|to| context.plan.servers.get(to).copied())
+        else {
+            return;
+        };
+        let request = Request::Flip {
+            unit: record.unit,
+            from_epoch: record.epoch,
+            destination,
+            partition: partition(),
+            move_id: *move_id,
+            attempt: *attempt,
+            term: self.promised,
+        };
+        self.ask(
+            context,
+            Purpose::Settle(record.unit, self.promised),
+            request,
+        );
+    }
+
+    /// Looks at the master's record of a unit.
+    pub(super) fn ask_find(&mut self, context: &mut Context, unit: UnitId) {
+        let request = Request::FindUnit(UnitRef::Id(unit));
+        self.ask(context, Purpose::Find(unit), request);
+    }
+
+    fn report(&mut self, context: &mut Context) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        running.link.pending.clear();
+        running.link.reported = false;
+        let at = |port| HostPort {
+            host: "sim.example".to_owned(),
+            port,
+        };
+        let mut start_id = [0; 16];
+        start_id[..8].copy_from_slice(&self.incarnation.get().to_be_bytes());
+        let report = Report {
+            server_id: self.id,
+            incarnation: self.incarnation,
+            start_id,
+            addresses: Addresses {
+                imap: at(143),
+                imaps: None,
+                lmtp: at(24),
+                transfer: at(2006),
+                admin: at(8443),
+            },
+            partitions: vec![PartitionSpace {
+                name: partition(),
+                free_bytes: 1 << 30,
+                total_bytes: 1 << 31,
+                last_lsn: running.partition.last_lsn(),
+            }],
+            promised_term: self.promised,
+        };
+        self.ask(context, Purpose::Report, Request::Report(report));
+    }
+
+    fn report_next(&mut self, context: &mut Context) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let Some(unit) = running.link.report.pop() else {
+            let request = Request::ReportDone {
+                server_id: self.id,
+                incarnation: self.incarnation,
+            };
+            return self.ask(context, Purpose::ReportDone, request);
+        };
+        let Some(record) = running.units.get(&unit).cloned() else {
+            return self.report_next(context);
+        };
+        let validity = self.snapshot(context).and_then(|rows| {
+            let boxes = mail::mailboxes(&rows, &unit).ok()?;
+            boxes
+                .into_iter()
+                .filter_map(|(_, row)| row)
+                .map(|row| row.uid_validity.get())
+                .max()
+        });
+        let request = Request::ReportUnit(ReportedUnit {
+            server_id: self.id,
+            incarnation: self.incarnation,
+            unit,
+            root: record.root,
+            partition: partition(),
+            term: record.term,
+            epoch: record.epoch,
+            state: record.state,
+            uidvalidity_max: validity.unwrap_or(0),
+        });
+        self.ask(context, Purpose::Unit(unit), request);
+    }
+
+    pub(super) fn told(&mut self, context: &mut Context, id: u64, response: Response) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let Some((purpose, _)) = running.link.pending.remove(&id) else {
+            return;
+        };
+        match (&purpose, response) {
+            (_, Response::Promise { term }) => {
+                // A promise is durable before it is given.
+                self.promised = self.promised.max(term);
+                self.report(context);
+            }
+            (
+                _,
+                Response::Refused(
+                    Refusal::NotReported | Refusal::UnknownServer | Refusal::WrongTerm { .. },
+                ),
+            ) => self.report(context),
+            (_, Response::Refused(Refusal::Blocked)) => {
+                context.violate("O8 only a restored volume goes back", self.name.to_string());
+            }
+            (Purpose::Report, Response::Welcome { .. }) => {
+                running.link.report = running.units.keys().copied().collect();
+                self.report_next(context);
+            }
+            (Purpose::Unit(unit), Response::Verdict(verdict)) => {
+                self.verdict(context, *unit, verdict);
+                self.report_next(context);
+            }
+            (Purpose::ReportDone, Response::Reported { .. }) => running.link.reported = true,
+            (Purpose::Grant(unit), Response::Granted(granted)) => {
+                if let Some(record) = running.units.get(unit) {
+                    let grant = Grant {
+                        unit: *unit,
+                        root: record.root.clone(),
+                        term: granted.record.term,
+                        epoch: granted.record.epoch,
+                        uid_validity_floor: granted.uidvalidity_floor,
+                    };
+                    self.enqueue(context, Work::CreateRoot { grant }, Then::Nothing);
+                }
+            }
+            (
+                Purpose::Grant(unit),
+                Response::Refused(Refusal::RootTaken | Refusal::UnitDropped),
+            ) => {
+                let refused = Work::event(*unit, OwnershipEvent::GrantRefused);
+                self.enqueue(context, refused, Then::Nothing);
+            }
+            (Purpose::Settle(unit, spoken), response) => {
+                self.settled(context, *unit, *spoken, response);
+            }
+            (Purpose::Find(unit), Response::Unit(Some(record))) => {
+                self.master_says(context, *unit, &record);
+            }
+            (Purpose::Row(unit, place), response) => {
+                self.row_told(context, *unit, *place, &response);
+            }
+            (Purpose::Heartbeat, Response::At(position)) if position.term != self.promised => {
+                self.report(context);
+            }
+            _ => {}
+        }
+    }
+
+    fn verdict(&mut self, context: &mut Context, unit: UnitId, verdict: Verdict) {
+        match verdict {
+            Verdict::Agreed { applied } => self.agreed(context, unit, applied),
+            Verdict::Record(record) => self.master_says(context, unit, &record),
+            Verdict::Regranted(record) => {
+                let event = OwnershipEvent::Regranted {
+                    term: record.term,
+                    epoch: record.epoch,
+                };
+                self.enqueue(context, Work::event(unit, event), Then::Nothing);
+            }
+            Verdict::Dropped | Verdict::RootTaken(_) => {
+                let Some(record) = self
+                    .running
+                    .as_ref()
+                    .and_then(|running| running.units.get(&unit))
+                else {
+                    return;
+                };
+                if record.state == UnitState::Owner {
+                    let root = record.root.clone();
+                    context.violate(
+                        "O1 leaving is the owner's act",
+                        format!("{root}: {verdict:?}"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The master has rows of the unit up to a number; if it lost some, all names are told again.
+    fn agreed(&mut self, context: &mut Context, unit: UnitId, applied: OutboxNumber) {
+        let owner = self.running.as_ref().is_some_and(|running| {
+            let record = running.units.get(&unit);
+            record.is_some_and(|record| record.state == UnitState::Owner)
+        });
+        let Some(rows) = self.snapshot(context).filter(|_| owner) else {
+            return;
+        };
+        let read = mail::outbox_after(&rows, 0, 10_000).and_then(|waiting| {
+            let first = waiting.iter().find(|(_, row)| row.unit == unit);
+            let last = mail::unit(&rows, &unit)?.map_or(0, |row| row.outbox);
+            Ok(first.map_or(last, |(_, row)| row.number.get() - 1))
+        });
+        let Some(acknowledged) = context.expect("4 a backend answers", "read outbox", read) else {
+            return;
+        };
+        if applied.get() < acknowledged {
+            self.enqueue(context, Work::Publish { unit }, Then::Nothing);
+        }
+    }
+
+    /// The master's record of a unit.
+    fn master_says(&mut self, context: &mut Context, unit: UnitId, said: &UnitRecord) {
+        let Some(record) = self
+            .running
+            .as_ref()
+            .and_then(|running| running.units.get(&unit))
+            .cloned()
+        else {
+            return;
+        };
+        let (term, epoch) = (said.term, said.epoch);
+        let here = said.server == self.name;
+        let event = match (&record.state, said.last_move) {
+            (UnitState::Released { .. }, _) => OwnershipEvent::Settled {
+                spoken: self.promised,
+                answer: SettleAnswer::Record {
+                    owner: said.server.clone(),
+                    term,
+                    epoch,
+                },
+            },
+            (UnitState::Prepared { .. }, Some(last)) if here && last.flipped => {
+                OwnershipEvent::GrantArrived {
+                    term,
+                    epoch,
+                    move_id: last.move_id,
+                    attempt: last.attempt,
+                }
+            }
+            (UnitState::Prepared { .. }, _)
+                if Mutant::ServeWhenPrepared.is_on() && epoch == record.epoch =>
+            {
+                let state = UnitState::Owner;
+                let record = OwnershipRecord {
+                    state,
+                    epoch: record.epoch.next(),
+                    term,
+                    ..record
+                };
+                return self.enqueue(context, Work::Force { record }, Then::Nothing);
+            }
+            _ if !here && epoch > record.epoch => OwnershipEvent::SeenElsewhere {
+                owner: said.server.clone(),
+                term,
+                epoch,
+            },
+            _ => return,
+        };
+        self.enqueue(context, Work::event(unit, event), Then::Nothing);
+    }
+
+    /// The answer to a flip or settle.
+    fn settled(&mut self, context: &mut Context, unit: UnitId, spoken: Term, told: Response) {
+        let answer = match told {
+            Response::Flipped(record) => SettleAnswer::Flipped {
+                to: record.server,
+                term: record.term,
+                epoch: record.epoch,
+            },
+            Response::Raised(record) | Response::Unit(Some(record)) => SettleAnswer::Record {
+                owner: record.server,
+                term: record.term,
+                epoch: record.epoch,
+            },
+            Response::Refused(Refusal::Superseded(record)) => SettleAnswer::Record {
+                owner: record.server.clone(),
+                term: record.term,
+                epoch: record.epoch,
+            },
+            _ => return,
+        };
+        if let SettleAnswer::Flipped { to, .. } = &answer
+            && let Some(to) = backend_of(to)
+            && let Some(UnitState::Released { move_id, .. }) = self
+                .running
+                .as_ref()
+                .and_then(|running| running.units.get(&unit))
+                .map(|record| record.state.clone())
+        {
+            let message = Peer::Flipped;
+            let payload = Payload::Peer {
+                unit,
+                move_id,
+                message,
+            };
+            context.send(self.address(), Address::Backend(to), payload);
+        }
+        let event = OwnershipEvent::Settled { spoken, answer };
+        self.enqueue(context, Work::event(unit, event), Then::Nothing);
+    }
+
+    /// The next row of the outbox goes to the master.
+    fn publish(&mut self, context: &mut Context) {
+        let busy = |running: &super::Running| running.link.is_publishing();
+        if self.running.as_ref().is_none_or(busy) {
+            return;
+        }
+        let after = self
+            .running
+            .as_ref()
+            .map_or(0, |running| running.link.acknowledged);
+        let Some(rows) = self.snapshot(context) else {
+            return;
+        };
+        let read = mail::outbox_after(&rows, after, 1);
+        let Some(waiting) = context.expect("4 a backend answers", "read outbox", read) else {
+            return;
+        };
+        let Some((place, row)) = waiting.into_iter().next() else {
+            return;
+        };
+        let op = match row.operation {
+            OutboxOperation::Put {
+                name,
+                mailbox,
+                acl,
+                special_use,
+            } => RowOp::Put {
+                name: Name::from(&name),
+                mailbox,
+                acl: acl.to_wire().into_bytes(),
+                special_use,
+                selectable: true,
+            },
+            OutboxOperation::Delete { name } => RowOp::Delete {
+                name: Name::from(&name),
+            },
+        };
+        let request = Request::Row(Row {
+            unit: row.unit,
+            epoch: row.epoch,
+            number: row.number,
+            op,
+        });
+        self.ask(context, Purpose::Row(row.unit, place), request);
+        if Mutant::ForgetOutboxEarly.is_on() {
+            self.row_done(context, place);
+        }
+    }
+
+    fn row_told(&mut self, context: &mut Context, unit: UnitId, place: u64, told: &Response) {
+        match told {
+            Response::RowsApplied { .. } => self.row_done(context, place),
+            Response::Refused(refusal) => {
+                context.trace(|| format!("{}     row {place} {}", self.name, refused(refusal)));
+                let epoch = self
+                    .running
+                    .as_ref()
+                    .and_then(|running| running.units.get(&unit))
+                    .filter(|record| record.state == UnitState::Owner)
+                    .map(|record| record.epoch);
+                let Some(rows) = self.snapshot(context) else {
+                    return;
+                };
+                // Rows of an epoch that is over were stated again under the one that followed.
+                let old = mail::outbox_after(&rows, place - 1, 1).is_ok_and(|rows| {
+                    let row = rows.first();
+                    row.is_some_and(|(_, row)| epoch.is_none_or(|epoch| row.epoch < epoch))
+                });
+                let decided = !matches!(refusal, Refusal::AwaitingReports(_));
+                let in_doubt = self.running.as_ref().is_some_and(|running| {
+                    let record = running.units.get(&unit);
+                    record.is_some_and(|record| matches!(record.state, UnitState::Released { .. }))
+                });
+                if old && decided && !in_doubt {
+                    self.row_done(context, place);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn row_done(&mut self, context: &mut Context, place: u64) {
+        if let Some(running) = &mut self.running {
+            running.link.acknowledged = running.link.acknowledged.max(place);
+            self.enqueue(context, Work::Acknowledge { upto: place }, Then::Nothing);
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! A backend: a real partition, and what the node does around it.
+//!
+//! Operations queue, become durable together, and are answered then. Everything in [`Running`] is
+//! memory: a crash leaves the disk and what `server.json` would hold, nothing else.
+
+mod calls;
+mod destination;
+mod job;
+mod link;
+mod source;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use murder_model::{
+    Incarnation, MoveId, OwnershipRecord, RootName, ServerId, ServerName, Term, UnitId, UnitState,
+    UserName,
+};
+use murder_store::engine::{
+    self, MemoryDisk, Partition, PartitionOptions, PowerLoss, Snapshot, Snapshots,
+};
+use murder_store::mail;
+
+pub(crate) use self::job::{look, name as name_of};
+
+use self::destination::Staging;
+use self::job::{Done, Job, Work};
+use self::link::Link;
+use self::source::Move;
+use crate::context::{Context, Event, Timer};
+use crate::message::{Address, Millis, Op, Outcome, Payload};
+use crate::mutant::Mutant;
+use crate::oracle::server_name;
+use crate::plan::MARKS_KEPT;
+
+/// A call that waits for the end of a freeze or of a doubt.
+struct Held {
+    from: Address,
+    id: u64,
+    user: UserName,
+    root: RootName,
+    op: Op,
+    since: Millis,
+}
+
+/// What follows once a job is durable.
+#[derive(Debug)]
+enum Then {
+    /// Nothing but the record.
+    Nothing,
+    /// A call is answered; the unit's pass is given back.
+    Answer { to: Address, id: u64, unit: UnitId },
+    /// A call was answered before (a fault); the unit's pass is given back.
+    Quiet { unit: UnitId },
+    /// The destination answers a step of its move.
+    Peer {
+        to: Address,
+        unit: UnitId,
+        move_id: MoveId,
+        reply: destination::Reply,
+    },
+    /// The source has let go: now the master is asked to flip.
+    Released,
+}
+
+/// Memory of a running backend.
+struct Running {
+    partition: Partition,
+    snapshots: Snapshots,
+    start: u64,
+    queue: Vec<(Job, Then)>,
+    commit_is_due: bool,
+    /// Durable records, as of the last commit.
+    units: BTreeMap<UnitId, OwnershipRecord>,
+    /// Writes under way by unit: a freeze waits for them.
+    passes: BTreeMap<UnitId, u32>,
+    held: Vec<Held>,
+    /// Who waits for a root to be granted.
+    creating: BTreeMap<UnitId, Vec<(Address, u64)>>,
+    link: Link,
+    moves: BTreeMap<UnitId, Move>,
+    stagings: BTreeMap<UnitId, Staging>,
+    /// Moves begun since the start.
+    serial: u32,
+    /// Since when units are in their present state.
+    since: BTreeMap<UnitId, Millis>,
+}
+
+/// A backend's machine: its volume, and the process while it runs.
+pub(crate) struct Backend {
+    pub(crate) index: usize,
+    pub(crate) name: ServerName,
+    id: ServerId,
+    disk: MemoryDisk,
+    identity: [u8; 16],
+    incarnation: Incarnation,
+    promised: Term,
+    running: Option<Running>,
+}
+
+impl Backend {
+    pub(crate) fn new(index: usize, context: &mut Context) -> Self {
+        let id = ServerId::from_bytes(context.random.id());
+        context.plan.servers.push(id);
+        Self {
+            index,
+            name: server_name(index),
+            id,
+            disk: MemoryDisk::new(),
+            identity: context.random.id(),
+            incarnation: Incarnation::new(0),
+            promised: Term::new(0),
+            running: None,
+        }
+    }
+
+    const fn address(&self) -> Address {
+        Address::Backend(self.index)
+    }
+
+    fn options(&self) -> PartitionOptions {
+        PartitionOptions {
+            segment_bytes: 6000,
+            cache_bytes: 1 << 20,
+            drop_after_checkpoints: 1,
+            open_segments_max: 4,
+            identity: Some(self.identity),
+            ..PartitionOptions::new("spool")
+        }
+    }
+
+    pub(crate) fn start(&mut self, context: &mut Context) {
+        self.incarnation = self.incarnation.next();
+        let disk = Arc::new(self.disk.clone());
+        if self.incarnation.get() > 1 && context.random.chance(150) {
+            self.check_partition(context);
+        }
+        let rebuild = self.incarnation.get() > 1 && context.random.chance(50);
+        let opened = if rebuild {
+            Partition::rebuild(disk, self.options())
+        } else {
+            Partition::open(disk, self.options())
+        };
+        let Some((partition, report)) =
+            context.expect("4 a backend recovers", "open partition", opened)
+        else {
+            return;
+        };
+        if !report.damage.is_empty() {
+            context.violate(
+                "1 a reply is a promise",
+                format!("damage after a power loss: {:?}", report.damage),
+            );
+        }
+        let snapshots = partition.snapshots();
+        let mut units = BTreeMap::new();
+        let read = snapshots
+            .read()
+            .map_err(mail::MailError::from)
+            .and_then(|rows| {
+                mail::units(&rows, &mut |unit| {
+                    units.insert(unit.ownership.unit, unit.ownership);
+                    ControlFlow::Continue(())
+                })
+            });
+        context.expect("4 a backend recovers", "read units", read);
+        context.trace(|| {
+            format!(
+                "{}     starts as {} with {:?}",
+                self.name,
+                self.incarnation.get(),
+                units
+                    .values()
+                    .map(|unit| (unit.root.as_str(), unit.epoch.get(), &unit.state))
+                    .collect::<Vec<_>>()
+            )
+        });
+        let records: Vec<_> = units.values().cloned().collect();
+        let recovered = context.oracle.recovered(self.index, &records);
+        context.check(recovered);
+        let start = self.incarnation.get();
+        context.timer(self.address(), start, 10, Timer::Tick);
+        let since = units.keys().map(|unit| (*unit, context.now)).collect();
+        self.running = Some(Running {
+            partition,
+            snapshots,
+            start,
+            queue: Vec::new(),
+            commit_is_due: false,
+            units,
+            passes: BTreeMap::new(),
+            held: Vec::new(),
+            creating: BTreeMap::new(),
+            link: Link::default(),
+            moves: BTreeMap::new(),
+            stagings: BTreeMap::new(),
+            serial: 0,
+            since,
+        });
+    }
+
+    /// The index equals the log, and every digest its rows; on a disk that nobody has open.
+    pub(crate) fn check_partition(&self, context: &mut Context) {
+        let disk = self.disk.after(PowerLoss::KeepAll);
+        let checked = engine::check(Arc::new(disk), self.options());
+        let Some(report) = context.expect("4 a backend recovers", "check partition", checked)
+        else {
+            return;
+        };
+        if !report.is_sound() {
+            context.violate(
+                "index = log",
+                format!(
+                    "{}: {:?} {:?} {:?}",
+                    self.name, report.damage, report.unreadable, report.differences
+                ),
+            );
+        }
+    }
+
+    pub(crate) const fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Loses power, or is killed.
+    pub(crate) fn crash(&mut self, context: &mut Context, loss: PowerLoss) {
+        context.trace(|| format!("{}     crashes: {loss:?}", self.name));
+        let after = self.disk.after(loss);
+        self.running = None;
+        self.disk = after;
+    }
+
+    /// Ends; in order, or by an error that drops everything where it stands.
+    pub(crate) fn stop(&mut self, context: &mut Context, in_order: bool) {
+        context.trace(|| format!("{}     stops, in order: {in_order}", self.name));
+        if let Some(running) = self.running.take()
+            && in_order
+        {
+            context.expect("4 a backend stops", "close", running.partition.close());
+        }
+    }
+
+    /// The power will fail after so many more writes.
+    pub(crate) fn arm(&self, writes: u64) {
+        self.disk.capture_after(self.disk.changes() + writes);
+    }
+
+    pub(crate) fn records(&self) -> impl Iterator<Item = &OwnershipRecord> {
+        self.running
+            .iter()
+            .flat_map(|running| running.units.values())
+    }
+
+    /// What is committed.
+    pub(crate) fn snapshot(&self, context: &mut Context) -> Option<Snapshot> {
+        let running = self.running.as_ref()?;
+        context.expect("4 a backend answers", "read", running.snapshots.read())
+    }
+
+    /// Nothing waits to become durable, and the master has been told everything.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            running.queue.is_empty()
+                && running.held.is_empty()
+                && running.moves.is_empty()
+                && running.link.reported
+        })
+    }
+
+    pub(crate) fn snapshots(&self) -> Option<&Snapshots> {
+        self.running.as_ref().map(|running| &running.snapshots)
+    }
+
+    pub(crate) fn arrive(&mut self, context: &mut Context, from: Address, payload: Payload) {
+        if self.running.is_none() {
+            return;
+        }
+        match payload {
+            Payload::Call { id, user, root, op } => {
+                let since = context.now;
+                let call = Held {
+                    from,
+                    id,
+                    user,
+                    root,
+                    op,
+                    since,
+                };
+                self.call(context, call);
+            }
+            Payload::Told { id, response } => self.told(context, id, response),
+            Payload::Peer {
+                unit,
+                move_id,
+                message,
+            } => self.peer(context, from, (unit, move_id), message),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn timer(&mut self, context: &mut Context, start: u64, timer: Timer) {
+        let address = self.address();
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if running.start != start {
+            return;
+        }
+        match timer {
+            Timer::Commit => {
+                running.commit_is_due = false;
+                self.commit(context);
+            }
+            Timer::Tick => {
+                context.timer(address, start, 60, Timer::Tick);
+                self.tick_link(context);
+                self.tick_moves(context);
+                self.tick_stagings(context);
+                self.tick_held(context);
+                self.tick_upkeep(context);
+            }
+        }
+    }
+
+    /// Queues a job for the next batch.
+    fn enqueue(&mut self, context: &mut Context, work: Work, then: Then) {
+        let address = self.address();
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let job = Job {
+            work,
+            now: context.now,
+            ids: context.random.bits(),
+            server: self.name.clone(),
+            promised: self.promised,
+        };
+        running.queue.push((job, then));
+        if !std::mem::replace(&mut running.commit_is_due, true) {
+            let wait = context.random.between(1, 3);
+            context.timer(address, running.start, wait, Timer::Commit);
+        }
+    }
+
+    /// One batch: evaluate, sync, apply, answer.
+    fn commit(&mut self, context: &mut Context) {
+        let address = self.address();
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let queue = std::mem::take(&mut running.queue);
+        let mut done = Vec::with_capacity(queue.len());
+        let committed = match running.partition.batch() {
+            Ok(mut batch) => {
+                for (job, _) in &queue {
+                    done.push(batch.run(|tx| job.run(tx)));
+                }
+                let answers = |then: &Then| matches!(then, Then::Answer { .. });
+                if Mutant::AnswerBeforeApply.is_on() && queue.iter().any(|(_, then)| answers(then))
+                {
+                    drop(batch);
+                    return self.answer_early(context, queue, done);
+                }
+                batch.commit().map(|_| ())
+            }
+            Err(error) => Err(error),
+        };
+        if let Some(captured) = self.disk.captured() {
+            // The power failed within this batch, or before: nobody hears of it.
+            self.disk = captured;
+            let loss = PowerLoss::Torn(context.random.bits());
+            self.crash(context, loss);
+            let back = context.now + context.random.between(50, 800);
+            context.at(back, Event::Restart(address));
+            return;
+        }
+        if context
+            .expect("4 a backend answers", "commit", committed)
+            .is_none()
+        {
+            return;
+        }
+        for ((job, then), done) in queue.into_iter().zip(done) {
+            self.finish(context, &job, then, done);
+        }
+    }
+
+    /// The fault: answers go out, the batch follows some time later.
+    fn answer_early(
+        &mut self,
+        context: &mut Context,
+        queue: Vec<(Job, Then)>,
+        done: Vec<Result<Done, mail::MailError>>,
+    ) {
+        let address = self.address();
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        for ((job, then), done) in queue.into_iter().zip(done) {
+            let then = match (then, done) {
+                (Then::Answer { to, id, unit }, Ok(Done::Outcome(outcome))) => {
+                    context.send(address, to, Payload::Answer { id, outcome });
+                    Then::Quiet { unit }
+                }
+                (then, _) => then,
+            };
+            running.queue.push((job, then));
+        }
+        running.commit_is_due = true;
+        let wait = context.random.between(5, 150);
+        context.timer(address, running.start, wait, Timer::Commit);
+    }
+
+    /// What a durable job leads to.
+    fn finish(
+        &mut self,
+        context: &mut Context,
+        job: &Job,
+        then: Then,
+        done: Result<Done, mail::MailError>,
+    ) {
+        if let Ok(Done::Recorded(Ok(record))) = &done {
+            self.recorded(context, record);
+        }
+        match then {
+            Then::Nothing => {
+                if let Err(error) = &done {
+                    context.trace(|| format!("{}     refused: {error}", self.name));
+                }
+            }
+            Then::Answer { to, id, unit } => {
+                self.give_back(context, unit);
+                let outcome = match done {
+                    Ok(Done::Outcome(outcome)) => outcome,
+                    Ok(_) => Outcome::Done,
+                    Err(mail::MailError::NotOwner(_)) => Outcome::Unavailable,
+                    Err(mail::MailError::Store(error)) => {
+                        context.violate("4 a backend answers", error.to_string());
+                        return;
+                    }
+                    Err(error) => Outcome::Refused(error.to_string()),
+                };
+                context.send(self.address(), to, Payload::Answer { id, outcome });
+            }
+            Then::Quiet { unit } => self.give_back(context, unit),
+            Then::Peer {
+                to,
+                unit,
+                move_id,
+                reply,
+            } => self.staged(context, to, (unit, move_id), reply, done),
+            Then::Released => self.released(context, job, done),
+        }
+    }
+
+    /// A unit's record is durable: what was waiting for that goes on.
+    fn recorded(&mut self, context: &mut Context, record: &OwnershipRecord) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let before = running.units.insert(record.unit, record.clone());
+        if before.as_ref() == Some(record) {
+            return;
+        }
+        running.since.insert(record.unit, context.now);
+        context.trace(|| {
+            format!(
+                "{}     {} is {:?} at {}/{}",
+                self.name,
+                record.root,
+                record.state,
+                record.term.get(),
+                record.epoch.get()
+            )
+        });
+        let checked = context.oracle.recorded(self.index, record);
+        context.check(checked);
+        if matches!(record.state, UnitState::Owner | UnitState::Gone) {
+            self.created(context, record);
+        }
+        if !matches!(record.state, UnitState::Released { .. }) {
+            self.release_held(context);
+        }
+    }
+
+    /// Checkpoints, marks and copies whose time is over.
+    fn tick_upkeep(&mut self, context: &mut Context) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if context.random.chance(150) {
+            let made = running.partition.checkpoint();
+            if self.disk.captured().is_none() {
+                context.expect("4 a backend answers", "checkpoint", made);
+            }
+        }
+        let mut due = Vec::new();
+        for (unit, record) in &running.units {
+            let age = context.now - running.since.get(unit).copied().unwrap_or(0);
+            match record.state {
+                UnitState::Owner
+                    if !running.moves.contains_key(unit) && context.random.chance(30) =>
+                {
+                    let before = context.now.saturating_sub(MARKS_KEPT + 500);
+                    due.push(Work::Prune {
+                        unit: *unit,
+                        before,
+                    });
+                }
+                UnitState::Moved { .. } if age > crate::plan::GRACE => {
+                    due.push(Work::event(
+                        *unit,
+                        murder_locations::ownership::OwnershipEvent::GraceOver,
+                    ));
+                }
+                _ => {}
+            }
+        }
+        for work in due {
+            self.enqueue(context, work, Then::Nothing);
+        }
+    }
+}
+
+/// A refusal by the rules, for the trace.
+fn refused(refusal: &dyn std::fmt::Display) -> String {
+    format!("refused: {refusal}")
+}
