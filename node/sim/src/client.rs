@@ -11,7 +11,7 @@ use crate::oracle::{Marks, Violation};
 use crate::plan::MARKS_KEPT;
 
 /// An answer that takes longer is given up.
-const PATIENCE: Millis = 3000;
+const PATIENCE: Millis = 1500;
 const FOLDERS: [Folder; 2] = ["Work", "Play"];
 
 /// What the client knows of a mailbox since it last looked.
@@ -19,7 +19,10 @@ const FOLDERS: [Folder; 2] = ["Work", "Play"];
 struct Memory {
     validity: u32,
     mod_seq: ModSeq,
+    /// When the client looked.
     at: Millis,
+    /// The change with this number was made no earlier.
+    changed_after: Millis,
     messages: BTreeMap<u32, (SystemFlags, ModSeq)>,
 }
 
@@ -69,7 +72,7 @@ impl Client {
         if !matches!(timer, Timer::Tick) {
             return;
         }
-        let pause = context.random.between(5, 120);
+        let pause = context.random.between(5, 80);
         context.timer(self.address(), 0, pause, Timer::Tick);
         if let Some(pending) = &self.pending {
             if pending.until < context.now {
@@ -251,10 +254,17 @@ impl Client {
             .iter()
             .map(|message| (message.uid, (message.flags, message.mod_seq)))
             .collect();
+        let changed_after = match self.memories.get(folder) {
+            Some(before) if before.validity != listing.validity => 0,
+            Some(before) if before.mod_seq < listing.highest => before.at,
+            Some(before) => before.changed_after,
+            None => 0,
+        };
         let memory = Memory {
             validity: listing.validity,
             mod_seq: listing.highest,
             at: sent.at,
+            changed_after,
             messages: there,
         };
         let Some(before) = self.memories.insert(folder, memory) else {
@@ -270,7 +280,7 @@ impl Client {
                 format!("HIGHESTMODSEQ fell in {folder:?}"),
             ));
         }
-        let young = before.at + MARKS_KEPT > now;
+        let young = before.changed_after > 0 && before.changed_after + MARKS_KEPT > now;
         if young && !listing.vanished.complete {
             let what = format!("marks since {} in {folder:?} went early", before.mod_seq);
             return Err(Violation::new(rule, what));

@@ -7,9 +7,6 @@ use crate::oracle::{Oracle, Violation};
 use crate::plan::Plan;
 use crate::random::Random;
 
-/// Lines of the trace that are kept.
-const TRACE_LINES: usize = 160;
-
 /// What wakes a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Timer {
@@ -54,12 +51,14 @@ pub(crate) struct Context {
     serial: u64,
     cut: BTreeSet<(Address, Address)>,
     trace: VecDeque<String>,
+    /// Lines of the trace that are kept.
+    lines: usize,
     pub(crate) violation: Option<Violation>,
     pub(crate) events: u64,
 }
 
 impl Context {
-    pub(crate) fn new(plan: Plan, random: Random) -> Self {
+    pub(crate) fn new(plan: Plan, random: Random, lines: usize) -> Self {
         Self {
             now: 0,
             random,
@@ -70,6 +69,7 @@ impl Context {
             serial: 0,
             cut: BTreeSet::new(),
             trace: VecDeque::new(),
+            lines,
             violation: None,
             events: 0,
         }
@@ -135,7 +135,7 @@ impl Context {
     }
 
     pub(crate) fn trace(&mut self, line: impl FnOnce() -> String) {
-        if self.trace.len() == TRACE_LINES {
+        if self.trace.len() >= self.lines {
             self.trace.pop_front();
         }
         let line = format!("{:>6} {}", self.now, line());

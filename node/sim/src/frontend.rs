@@ -18,7 +18,7 @@ use crate::storage::Storage;
 /// "Moved to" that are followed before the master is asked.
 const HOPS_MAX: u32 = 3;
 /// A call is given up after this.
-const PATIENCE: Millis = 2500;
+const PATIENCE: Millis = 1200;
 
 /// A call under way.
 struct Call {

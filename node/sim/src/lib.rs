@@ -32,6 +32,9 @@ pub use oracle::Violation;
 
 use crate::world::World;
 
+/// Lines of the trace that a failure shows.
+const TRACE_LINES: usize = 160;
+
 /// What a clean run did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Summary {
@@ -70,21 +73,28 @@ impl fmt::Display for Failure {
 
 /// Runs the world of a seed to its end.
 pub fn run(seed: u64) -> Result<Summary, Box<Failure>> {
-    let mut world = World::new(seed);
+    run_traced(seed, TRACE_LINES).0
+}
+
+/// The same, with at most so many lines of the trace, whether it fails or not.
+pub fn run_traced(seed: u64, lines: usize) -> (Result<Summary, Box<Failure>>, Vec<String>) {
+    let mut world = World::new(seed, lines);
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match result {
         Ok(()) => world.context.violation.take(),
         Err(panicked) => Some(Violation::new("no assertion fails", panic_text(&*panicked))),
     };
-    match violation {
+    let trace = world.context.take_trace();
+    let result = match violation {
         None => Ok(world.summary()),
         Some(violation) => Err(Box::new(Failure {
             seed,
             violation,
             at: world.context.now,
-            trace: world.context.take_trace(),
+            trace: trace.clone(),
         })),
-    }
+    };
+    (result, trace)
 }
 
 fn panic_text(panicked: &(dyn std::any::Any + Send)) -> String {

@@ -31,8 +31,11 @@ struct Running {
     waiting: Vec<(Address, u64, Identity, Request)>,
     commit_is_due: bool,
     subscribers: BTreeMap<Address, Subscriber>,
-    /// The last request of each sender: reports that came before on a broken connection are void.
+    /// The last request of each sender: reports that were sent before, on a connection that broke, are
+    /// void. Other requests may be as late as they like.
     heard: BTreeMap<Address, u64>,
+    /// Reports that were sent before this start are void, too.
+    heard_before: u64,
 }
 
 /// The master's machine.
@@ -78,6 +81,7 @@ impl MasterNode {
             commit_is_due: false,
             subscribers: BTreeMap::new(),
             heard: BTreeMap::new(),
+            heard_before: context.unique(),
         });
     }
 
@@ -113,7 +117,7 @@ impl MasterNode {
                     request,
                     Request::Report(_) | Request::ReportUnit(_) | Request::ReportDone { .. }
                 );
-                if report && id < *heard {
+                if report && (id < *heard || id < running.heard_before) {
                     return;
                 }
                 *heard = id.max(*heard);

@@ -21,6 +21,10 @@ pub(crate) struct Plan {
     pub(crate) moves: u64,
     /// How long things fail.
     pub(crate) chaos: Millis,
+    /// Rows of a step of a move.
+    pub(crate) step_rows: usize,
+    /// A freeze that takes longer is given up.
+    pub(crate) freeze: Millis,
     /// Identities of the backends.
     pub(crate) servers: Vec<ServerId>,
 }
@@ -37,10 +41,12 @@ impl Plan {
             loss: [0, 5, 20, 60][random.index(4)],
             doubling: [0, 20, 100][random.index(3)],
             slow: [0, 10, 50, 150][random.index(4)],
-            disturbance: random.between(150, 900),
+            disturbance: random.between(100, 700),
             crashes: [0, 200, 400, 600][random.index(4)],
             moves: [200, 400, 800][random.index(3)],
-            chaos: random.between(4000, 8000),
+            chaos: random.between(4000, 9000),
+            step_rows: [1, 3, 20][random.index(3)],
+            freeze: [25, 80, 500][random.index(3)],
             servers: Vec::new(),
         }
     }

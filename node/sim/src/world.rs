@@ -28,10 +28,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, lines: usize) -> Self {
         let mut random = Random::new(seed);
         let plan = Plan::draw(&mut random);
-        let mut context = Context::new(plan, random);
+        let mut context = Context::new(plan, random, lines);
         let backends = (0..context.plan.backends)
             .map(|index| Backend::new(index, &mut context))
             .collect();

@@ -12,7 +12,7 @@ use crate::mutant::Mutant;
 /// Calls that wait, at most.
 const HELD_MAX: usize = 40;
 /// How long one waits.
-const HELD: Millis = 1500;
+const HELD: Millis = 900;
 
 impl Running {
     /// The unit that has a root here: the one that is served, else the one that was last.

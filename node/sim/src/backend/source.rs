@@ -13,12 +13,9 @@ use crate::oracle::server_name;
 
 /// An unanswered message is sent again after this.
 const PATIENCE: Millis = 150;
-/// A freeze that takes longer is given up.
-const FREEZE: Millis = 500;
 /// A move that takes longer is given up.
 const MOVE: Millis = 4000;
-/// Rows and bytes of a step.
-const STEP_ROWS: usize = 5;
+/// Bytes of a step.
 const STEP_BYTES: u64 = 1500;
 /// A round with fewer changes than this is followed by a freeze.
 const SMALL_ROUND: u64 = 4;
@@ -171,7 +168,7 @@ impl Backend {
             }
             if moving.began + MOVE < now {
                 late.push((*unit, None));
-            } else if moving.frozen && moving.frozen_at + FREEZE < now {
+            } else if moving.frozen && moving.frozen_at + context.plan.freeze < now {
                 late.push((*unit, Some(true)));
             } else if moving.sent_at + PATIENCE < now {
                 late.push((*unit, Some(false)));
@@ -215,6 +212,7 @@ impl Backend {
         moving.frozen = false;
         moving.stage = Stage::Aborting { after };
         let attempt = moving.attempt;
+        context.trace(|| format!("{}     unfreezes: freeze over budget", self.name));
         self.say(context, unit, Peer::Abort { attempt });
         self.release_held(context);
     }
@@ -338,10 +336,11 @@ impl Backend {
     }
 
     fn send_step(&mut self, context: &mut Context, unit: UnitId, mut round: Round) {
+        let step_rows = context.plan.step_rows;
         let exported = self.snapshot(context).map(|rows| {
             let from = round.position.as_deref();
             let (after, upto) = (round.after, round.upto);
-            mail::export_rows(&rows, &unit, after, upto, from, STEP_ROWS, STEP_BYTES)
+            mail::export_rows(&rows, &unit, after, upto, from, step_rows, STEP_BYTES)
         });
         let Some(exported) = exported else { return };
         let Some(exported) = context.expect("4 a backend answers", "export", exported) else {
@@ -406,6 +405,7 @@ impl Backend {
         moving.step += 1;
         let step = moving.step;
         if !missing.is_empty() {
+            context.trace(|| format!("{}     destination asks for bytes", self.name));
             let rows: Vec<_> = missing
                 .iter()
                 .filter_map(|at| round.sent.get(*at).cloned())

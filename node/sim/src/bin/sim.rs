@@ -1,4 +1,4 @@
-//! Runs seeds: `sim FROM TO`; prints each run's figures, or how it failed.
+//! Runs seeds: `sim [--trace] FROM [TO]`; prints each run's figures, or how it failed.
 
 #![expect(
     clippy::print_stdout,
@@ -8,22 +8,35 @@
 
 use std::process::ExitCode;
 
+/// Lines of the trace, if all of it is wanted.
+const TRACE_LINES: usize = 1_000_000;
+
 fn main() -> ExitCode {
-    let mut numbers = std::env::args().skip(1).map(|text| text.parse::<u64>());
-    let (Some(Ok(from)), to) = (numbers.next(), numbers.next()) else {
-        eprintln!("usage: sim FROM [TO]");
-        return ExitCode::from(2);
-    };
-    let to = match to {
-        Some(Ok(to)) => to,
-        Some(Err(error)) => {
-            eprintln!("TO: {error}");
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let traced = words.first().is_some_and(|word| word == "--trace");
+    if traced {
+        words.remove(0);
+    }
+    let numbers: Result<Vec<u64>, _> = words.iter().map(|word| word.parse()).collect();
+    let seeds = match numbers.as_deref() {
+        Ok([seed]) => *seed..seed + 1,
+        Ok([from, to]) => *from..*to,
+        _ => {
+            eprintln!("usage: sim [--trace] FROM [TO]");
             return ExitCode::from(2);
         }
-        None => from + 1,
     };
-    for seed in from..to {
-        match murder_sim::run(seed) {
+    for seed in seeds {
+        let result = if traced {
+            let (result, trace) = murder_sim::run_traced(seed, TRACE_LINES);
+            if result.is_ok() {
+                trace.iter().for_each(|line| println!("{line}"));
+            }
+            result
+        } else {
+            murder_sim::run(seed)
+        };
+        match result {
             Ok(summary) => println!("seed {seed}: {summary:?}"),
             Err(failure) => {
                 println!("{failure}");
