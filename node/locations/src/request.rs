@@ -117,7 +117,8 @@ pub enum Request {
         /// Highest UIDVALIDITY that any of its mailboxes had (O7).
         uidvalidity_max: u32,
     },
-    /// Reads a unit and its owner of record.
+    /// Reads a unit and its owner of record. A unit that was dropped is refused as such; that there is
+    /// none is said only once every server has reported (O5).
     FindUnit(UnitRef),
     /// RFC 3656 FIND.
     Find(Name),
@@ -193,6 +194,7 @@ pub enum Request {
     /// Reads the servers.
     Servers,
     /// Reads the position up to which everything acknowledged lies: the barrier of RFC 3656 NOOP.
+    /// Refused until every server has reported (O5): what is missing then proves nothing.
     Barrier,
 }
 

@@ -320,7 +320,10 @@ fn answer(tables: &mut Tables<'_>, who: &Identity, request: Request) -> Answer {
         Request::Raise { fence } => tables.raise_fence(who, fence),
         Request::Await { servers, fence } => tables.await_servers(who, servers, fence),
         Request::Servers => Ok(Response::Servers(tables.all_servers()?)),
-        Request::Barrier => Ok(Response::At(tables.position())),
+        Request::Barrier => {
+            complete(tables)?;
+            Ok(Response::At(tables.position()))
+        }
     }
 }
 
@@ -331,14 +334,27 @@ fn find_unit(tables: &Tables<'_>, unit: &UnitRef) -> Answer {
     };
     match (&record, unit) {
         (Some(record), _) => answerable(tables, record)?,
-        (None, UnitRef::Id(unit)) if tables.dropped(*unit)?.is_none() => {
+        (None, UnitRef::Id(unit)) if tables.dropped(*unit)?.is_some() => {
+            return Err(Refusal::UnitDropped.into());
+        }
+        (None, UnitRef::Id(unit)) => {
             if let Some(heard) = tables.heard(*unit)? {
                 return Err(Refusal::AwaitingReports(vec![heard.by]).into());
             }
         }
-        (None, _) => {}
+        (None, UnitRef::Root(_)) => complete(tables)?,
     }
     Ok(Response::Unit(record))
+}
+
+/// O5: what is not on record was never granted only if every server has reported.
+fn complete(tables: &Tables<'_>) -> Result<(), Stop> {
+    let awaited = tables.awaited()?;
+    if awaited.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::AwaitingReports(awaited).into())
+    }
 }
 
 /// O5: the master speaks for a unit once its owner, and for a released one both sides, have reported.

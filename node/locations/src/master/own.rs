@@ -5,7 +5,7 @@ use murder_model::{
 };
 
 use super::tables::Tables;
-use super::{Answer, Stop, answerable, backend, same_term};
+use super::{Answer, Stop, answerable, backend, complete, same_term};
 use crate::name::{NAME_BYTES_MAX, Name};
 use crate::record::{NameRecord, Restored, ServerRecord, Standing, UnitRecord};
 use crate::request::{Granted, Identity, Refusal, Response, Row, RowOp};
@@ -56,10 +56,7 @@ impl Tables<'_> {
         if self.has_root(&root)? || self.has_names_under(&root)? {
             return Err(Refusal::RootTaken.into());
         }
-        let awaited = self.awaited()?;
-        if !awaited.is_empty() {
-            return Err(Refusal::AwaitingReports(awaited).into());
-        }
+        complete(self)?;
         if uidvalidity_floor == u32::MAX {
             return Err(Refusal::UidValidityExhausted.into());
         }

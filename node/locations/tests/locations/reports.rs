@@ -301,3 +301,33 @@ fn a_recovered_copy_begins_a_term_and_learns_what_it_missed() {
         Response::Unit(Some(now))
     );
 }
+
+/// A rebuilt master lacks what its predecessor acknowledged until every server has reported. It gave
+/// barriers and said "no such unit" before that, by which a frontend refused existing users for good.
+#[test]
+fn a_rebuilt_master_proves_no_name_unknown_before_all_have_reported() {
+    let mut master = rebuilt(&["be-a", "be-b"]);
+    let find = |root: &str| Request::FindUnit(UnitRef::Root(Name::from(root)));
+    Server::owning("be-a", 1, &[("user.alice", 1)]).report(&mut master);
+    let waiting = Response::Refused(Refusal::AwaitingReports(vec![server("be-b")]));
+    assert_eq!(ask(&mut master, &operator(), Request::Barrier), waiting);
+    assert_eq!(ask(&mut master, &operator(), find("user.bob")), waiting);
+    assert!(matches!(
+        ask(&mut master, &operator(), find("user.alice")),
+        Response::Unit(Some(_))
+    ));
+    Server::owning("be-b", 1, &[("user.bob", 1)]).report(&mut master);
+    let position = master.position();
+    assert_eq!(
+        ask(&mut master, &operator(), Request::Barrier),
+        Response::At(position)
+    );
+    assert!(matches!(
+        ask(&mut master, &operator(), find("user.bob")),
+        Response::Unit(Some(_))
+    ));
+    assert_eq!(
+        ask(&mut master, &operator(), find("user.carol")),
+        Response::Unit(None)
+    );
+}

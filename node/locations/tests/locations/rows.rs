@@ -297,3 +297,28 @@ fn what_a_batch_acknowledged_is_there_after_the_file_is_opened_again() {
         Response::At(position)
     );
 }
+
+/// A server that holds a copy of a move whose source died, and whose unit was deleted meanwhile, asked
+/// for ever: a dropped unit was answered like one that the master does not know yet.
+#[test]
+fn a_dropped_unit_is_said_to_be_dropped() {
+    let mut master = master_of(&["be-a", "be-b"]);
+    grant(&mut master, "be-a", "user.alice");
+    let find = Request::FindUnit(UnitRef::Id(unit_id("user.alice")));
+    let drop = Request::DropUnit {
+        unit: unit_id("user.alice"),
+        epoch: Epoch::new(1),
+        number: OutboxNumber::new(1),
+        uidvalidity_max: 7,
+    };
+    assert_eq!(ask(&mut master, &backend("be-a"), drop), Response::Done);
+    assert_eq!(
+        ask(&mut master, &backend("be-b"), find),
+        Response::Refused(Refusal::UnitDropped)
+    );
+    let unknown = Request::FindUnit(UnitRef::Id(unit_id("user.bob")));
+    assert_eq!(
+        ask(&mut master, &backend("be-b"), unknown),
+        Response::Unit(None)
+    );
+}
