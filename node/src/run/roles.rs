@@ -13,6 +13,7 @@ use crate::admin::BackendPart;
 use crate::backend::{Backend, membership, publish};
 use crate::directory::{Directory, replica};
 use crate::frontend::{Frontend, Router};
+use crate::maintenance;
 use crate::mupdate::{self, Server, master};
 use crate::net::listener;
 use crate::stop::stopped;
@@ -117,6 +118,7 @@ fn directory(base: &Base, replica: Option<replica::ReplicaHandle>) -> Result<Dir
     started.context("a node of a murder needs `mupdate`")
 }
 
+/// The mailboxes of this node, and the task that forgets what is old.
 async fn open_backend(
     base: &Base,
     running: &mut Running,
@@ -133,7 +135,12 @@ async fn open_backend(
         directory,
         partitions,
     )?;
-    Ok(Arc::new(backend))
+    let backend = Arc::new(backend);
+    let stopping = base.stopping.clone();
+    running
+        .tasks
+        .spawn(maintenance::run(Arc::clone(&backend), stopping));
+    Ok(backend)
 }
 
 /// Reports to the master and keeps it told. A restored volume is noticed before it is served, as long

@@ -140,7 +140,7 @@ impl Job {
             }
             Work::Prune { unit, before } => {
                 let before = Timestamp::from_millis(*before as i64);
-                mail::prune_marks(tx, unit, before, 100)?;
+                mail::prune_marks(tx, unit, 0, before, 100)?;
                 Ok(Done::Nothing)
             }
             Work::Force { record } => {

@@ -519,6 +519,7 @@ impl Backend {
             OutboxOperation::Delete { name } => RowOp::Delete {
                 name: Name::from(&name),
             },
+            OutboxOperation::Restated { since, names } => RowOp::RestateEnd { since, rows: names },
         };
         let request = Request::Row(Row {
             unit: row.unit,

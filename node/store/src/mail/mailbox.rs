@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use murder_model::{
-    Acl, MailboxId, MailboxName, ModSeq, OutboxNumber, SpecialUse, Timestamp, UidSet, UidValidity, UnitId,
+    Acl, MailboxId, MailboxName, ModSeq, OutboxNumber, SpecialUse, Timestamp, UidSet, UidValidity,
+    UnitId,
 };
 use serde::{Deserialize, Serialize};
 
