@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn a_page_has_a_start_and_a_size() {
-        let page = PageQuery::parse(Some("limit=2&after=user.a%2bb%5Ec")).unwrap();
-        let after = Some(RootName::parse("user.a+b^c").unwrap());
+        let page = PageQuery::parse(Some("limit=2&after=user.a%5Eb%3dc%40d")).unwrap();
+        let after = Some(RootName::parse("user.a^b=c@d").unwrap());
         assert_eq!(page, PageQuery { after, limit: 2 });
         let all = PageQuery {
             after: None,
