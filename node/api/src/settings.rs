@@ -220,6 +220,18 @@ pub struct Lmtp {
     pub idle_seconds_max: u64,
     /// How long a repeated delivery is recognised, in hours; 0: never. Default: 72.
     pub duplicate_suppression_hours: u64,
+    /// How long a frontend waits for a new connection to a backend, in seconds. Default: 5.
+    pub backend_open_seconds_max: u64,
+    /// How long it waits for a backend's answer about a recipient, in seconds. Default: 10.
+    pub backend_reply_seconds_max: u64,
+    /// How long a backend may take no content, or keep the others of one message waiting, in
+    /// seconds. Default: 10.
+    pub backend_stall_seconds_max: u64,
+    /// How long a frontend waits for a backend's answers to a whole message, in seconds.
+    /// Default: 30.
+    pub backend_delivery_seconds_max: u64,
+    /// Idle connections that a frontend keeps to each backend. Default: 32.
+    pub backend_connections_idle_max: usize,
 }
 
 impl Default for Lmtp {
@@ -232,6 +244,11 @@ impl Default for Lmtp {
             line_bytes_max: 4096,
             idle_seconds_max: 300,
             duplicate_suppression_hours: 72,
+            backend_open_seconds_max: 5,
+            backend_reply_seconds_max: 10,
+            backend_stall_seconds_max: 10,
+            backend_delivery_seconds_max: 30,
+            backend_connections_idle_max: 32,
         }
     }
 }
@@ -619,6 +636,35 @@ impl Settings {
             self.lmtp.sessions_max as u64,
             1,
             1_000_000,
+        );
+        for (key, seconds) in [
+            (
+                "lmtp.backendReplySecondsMax",
+                self.lmtp.backend_reply_seconds_max,
+            ),
+            (
+                "lmtp.backendStallSecondsMax",
+                self.lmtp.backend_stall_seconds_max,
+            ),
+            (
+                "lmtp.backendDeliverySecondsMax",
+                self.lmtp.backend_delivery_seconds_max,
+            ),
+        ] {
+            range(key, seconds, 1, 3600);
+        }
+        // Connecting and shaking hands end after 5 s each.
+        range(
+            "lmtp.backendOpenSecondsMax",
+            self.lmtp.backend_open_seconds_max,
+            1,
+            10,
+        );
+        range(
+            "lmtp.backendConnectionsIdleMax",
+            self.lmtp.backend_connections_idle_max as u64,
+            0,
+            10_000,
         );
         range(
             "imap.sessionsMax",

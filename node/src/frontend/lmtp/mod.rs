@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use murder_api::settings::Lmtp;
 use murder_proto::lmtp::command::{Mail, RecipientTo};
 use murder_proto::lmtp::reply::{EnhancedCode, Reply};
 use murder_proto::lmtp::server::Event;
@@ -24,10 +25,12 @@ use crate::backend::{self, Backend};
 use crate::frontend::{Frontend, Moved};
 use crate::imap::End;
 use crate::lmtp::wire::Wire;
-use crate::net::dial::DIAL_LIMIT;
 use crate::net::{PeerIdentity, Stream};
 use pool::Pool;
 use transaction::Transaction;
+
+/// How long a server that did not react to a new connection is left alone.
+const REST: Duration = Duration::from_secs(2);
 
 /// How long backends are waited for.
 #[derive(Clone, Debug)]
@@ -45,15 +48,22 @@ pub struct Patience {
     pub rest: Duration,
 }
 
+impl Patience {
+    /// As the settings say.
+    pub fn new(settings: &Lmtp) -> Self {
+        Self {
+            open: Duration::from_secs(settings.backend_open_seconds_max),
+            reply: Duration::from_secs(settings.backend_reply_seconds_max),
+            stall: Duration::from_secs(settings.backend_stall_seconds_max),
+            delivery: Duration::from_secs(settings.backend_delivery_seconds_max),
+            rest: REST,
+        }
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            open: DIAL_LIMIT,
-            reply: Duration::from_secs(10),
-            stall: Duration::from_secs(10),
-            delivery: Duration::from_secs(30),
-            rest: Duration::from_secs(2),
-        }
+        Self::new(&Lmtp::default())
     }
 }
 
@@ -70,8 +80,8 @@ impl Proxy {
     pub fn new(frontend: Arc<Frontend>) -> Self {
         Self {
             pool: Pool::new(Arc::clone(&frontend)),
+            patience: Patience::new(&frontend.settings.lmtp),
             frontend,
-            patience: Patience::default(),
         }
     }
 

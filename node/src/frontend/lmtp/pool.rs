@@ -14,8 +14,6 @@ use crate::frontend::{Frontend, Target};
 use crate::net::Stream;
 use crate::net::dial::{dial_plain, secure};
 
-/// Idle connections kept for one server; more are closed.
-const IDLE_MAX: usize = 32;
 /// How long a connection is kept idle, well below the time after which a backend closes it.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// Bytes on their way between two roles of one process.
@@ -74,7 +72,7 @@ impl Pool {
         let mut servers = self.servers();
         let server = servers.entry(target.server.clone()).or_default();
         server.expire();
-        if server.idle.len() < IDLE_MAX {
+        if server.idle.len() < self.frontend.settings.lmtp.backend_connections_idle_max {
             server.idle.push(Idle {
                 connection,
                 host: target.addresses.lmtp.host.clone(),
