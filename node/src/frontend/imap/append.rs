@@ -21,7 +21,7 @@ enum Leave {
 impl Session {
     pub(super) async fn append(&mut self, received: AppendReceived) -> Result<(), End> {
         let AppendReceived { tag, append, .. } = received;
-        let mut target = match self.locate(&append.mailbox).await {
+        let mut target = match self.locate(&append.mailbox).await? {
             Ok(target) => target,
             Err(reply) => {
                 self.wire.reader.refuse_append();

@@ -201,16 +201,26 @@ impl Session {
     }
 
     /// Who serves what the client calls `name`, or would.
-    async fn locate(&self, name: &[u8]) -> Result<Target, Reply> {
-        let name = self.name(name)?;
-        match self.frontend.router.route(&name).await {
+    async fn locate(&mut self, name: &[u8]) -> Result<Result<Target, Reply>, End> {
+        let name = match self.name(name) {
+            Ok(name) => name,
+            Err(reply) => return Ok(Err(reply)),
+        };
+        let mut routed = self.frontend.router.route(&name).await;
+        let own = name.owner().as_ref() == Some(&self.identity.user);
+        if matches!(routed, Ok(None)) && own {
+            // It could not be made at the login.
+            self.ensure_home().await?;
+            routed = self.frontend.router.route(&name).await;
+        }
+        Ok(match routed {
             Ok(Some(target)) => Ok(target),
             Ok(None) => Err(Reply::nonexistent()),
             Err(error) => {
                 tracing::info!(event = "route_unknown", %error);
                 Err(Reply::unavailable())
             }
-        }
+        })
     }
 
     fn name(&self, name: &[u8]) -> Result<MailboxName, Reply> {
@@ -239,7 +249,7 @@ impl Session {
     ) -> Result<Option<(Status, Target)>, End> {
         let mut command = Vec::with_capacity(received.raw.len() + 8);
         received.relay(&received.tag, &mut command);
-        let mut target = match self.locate(mailbox).await {
+        let mut target = match self.locate(mailbox).await? {
             Ok(target) => target,
             Err(reply) => {
                 self.reply(&received.tag, reply);
