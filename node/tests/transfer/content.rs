@@ -59,10 +59,11 @@ async fn make_folders(node: &Node, root: &RootName) {
         let (gone, more) =
             create_mailbox(tx, &unit, &name("user.alice.Gone"), &acl, None, &mut new_id)?;
         effects.extend(more);
-        create_mailbox(tx, &unit, &name("user.alice.A"), &acl, None, &mut new_id)?;
+        let (_, more) = create_mailbox(tx, &unit, &name("user.alice.A"), &acl, None, &mut new_id)?;
+        effects.extend(more);
         let (from, to) = (name("user.alice.A"), name("user.alice.B"));
-        rename_mailbox(tx, &unit, &from, &to, &mut new_id, NOW)?;
-        delete_mailbox(tx, &gone, NOW)?;
+        effects.extend(rename_mailbox(tx, &unit, &from, &to, &mut new_id, NOW)?);
+        effects.extend(delete_mailbox(tx, &gone, NOW)?);
         subscribe(tx, &unit, &to)?;
         subscribe(tx, &unit, &from)?;
         unsubscribe(tx, &unit, &from, NOW)?;
@@ -81,7 +82,7 @@ async fn change_messages(node: &Node, root: &RootName) {
     acl.set(Identifier::User(bob.clone()), false, rights)
         .unwrap();
     let changed = node.backend().write(&place, move |tx| {
-        set_acl(tx, &inbox, &acl)?;
+        let mut effects = set_acl(tx, &inbox, &acl)?;
         let seen = SystemFlags::SEEN;
         let uids = UidSet::range(1, 3);
         let viewer = Viewer::Other(&bob);
@@ -116,7 +117,7 @@ async fn change_messages(node: &Node, root: &RootName) {
             false,
             None,
         )?;
-        let (_, effects) = expunge(tx, &inbox, None, NOW)?;
+        effects.extend(expunge(tx, &inbox, None, NOW)?.1);
         Ok(((), effects))
     });
     changed.await.unwrap();

@@ -29,6 +29,11 @@ pub(crate) struct Murder {
 
 impl Murder {
     pub(crate) async fn start() -> Self {
+        // Only the first of a process takes effect; `RUST_LOG` says what is shown.
+        let _first = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let directory = folder.path().join("master");
