@@ -189,6 +189,7 @@ impl<'a> Copier<'a> {
             let found = bare.find(|bare| bare.index == index);
             wanted.push(found.ok_or(TransferError::Unfit)?);
         }
+        tracing::debug!(event = "transfer_contents_again", messages = wanted.len());
         let snapshots = self.place.partition.snapshots().clone();
         let again = spawn_blocking(move || read_again(&snapshots, wanted));
         let again = again.await.expect("reading blobs does not panic")?;

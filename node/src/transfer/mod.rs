@@ -80,6 +80,9 @@ pub enum TransferError {
     /// The unit is not this server's to give.
     #[error("the unit is not served here")]
     NotOwner,
+    /// The volume was restored, and nobody has confirmed it yet.
+    #[error("this server's volume must be confirmed first")]
+    Blocked,
     /// There is no such server.
     #[error("no server is named {0}")]
     UnknownServer(ServerName),

@@ -109,12 +109,20 @@ impl Transfers {
         match &record.state {
             UnitState::Owner => {}
             UnitState::Released { .. } => {
+                // An earlier life of this server gave it away.
                 job.set_phase(TransferPhase::Released);
-                self.settle_old(&place).await;
-                return Err(TransferError::Raised);
+                let settled = self.settle_old(&place).await;
+                return match settled.state {
+                    UnitState::Moved { to, .. } if to == job.destination => Ok(()),
+                    UnitState::Moved { .. } => Err(TransferError::NotOwner),
+                    _ => Err(TransferError::Raised),
+                };
             }
             UnitState::Moved { to, .. } if *to == job.destination => return Ok(()),
             _ => return Err(TransferError::NotOwner),
+        }
+        if self.backend.membership.is_blocked() {
+            return Err(TransferError::Blocked);
         }
         let server = self.directory()?.server(&job.destination).await?;
         let server = server.ok_or_else(|| TransferError::UnknownServer(job.destination.clone()))?;
@@ -176,6 +184,9 @@ impl Transfers {
             ToSource::Begun { partition, after } if after <= row.change => (partition, after),
             other => return Err(unfit(other)),
         };
+        if reached == 0 {
+            job.change(|status| status.bytes_sent = 0);
+        }
         let mut copier = Copier::new(link, job, place, reached);
         let mut rows = copier.round().await?;
         job.set_phase(TransferPhase::CatchingUp);
@@ -197,6 +208,8 @@ impl Transfers {
         partition: PartitionName,
     ) -> Result<Ready<'a>, TransferError> {
         let budget = Duration::from_millis(self.backend.settings.transfer.freeze_ms_max);
+        // A master that does not answer now would leave everybody in doubt.
+        self.directory()?.unit(&copier.job.root).await?;
         course.attempt += 1;
         let attempt = Attempt::new(course.attempt);
         // While writes under way end, new ones wait already.
@@ -407,6 +420,7 @@ fn is_final(error: &TransferError) -> bool {
     matches!(
         error,
         TransferError::NotOwner
+            | TransferError::Blocked
             | TransferError::UnknownServer(_)
             | TransferError::Cordoned(_)
             | TransferError::Refused(

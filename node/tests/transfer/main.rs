@@ -11,6 +11,7 @@ mod commands;
 mod content;
 mod crashes;
 mod cuts;
+mod figures;
 mod harness;
 mod moves;
 mod murder;

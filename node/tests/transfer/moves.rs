@@ -8,7 +8,7 @@ use murder_api::admin::TransferPhase;
 use murder_model::{Epoch, RootName, SystemFlags, UidSet, UserName};
 use murder_node::backend::{Backend, BackendError};
 use murder_store::mail::{
-    FlagChange, Viewer, delivery_key, expunge, messages, store_flags, subscriptions,
+    FlagChange, Viewer, delivery_key, effective_seen, expunge, messages, store_flags, subscriptions,
 };
 
 use crate::content::fill;
@@ -268,4 +268,47 @@ async fn many_units_move_a_few_at_a_time() {
     for root in &roots {
         assert_eq!(murder.record(root).await.server, b.server());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_tree_moves_with_what_each_reader_has_seen() {
+    let murder = Murder::start().await;
+    let a = murder.backend("be-a", "").await;
+    let b = murder.backend("be-b", "").await;
+    let root = RootName::parse("board").unwrap();
+    a.create(&root).await;
+    for number in 0..5 {
+        let text = message(&number.to_string(), 1_000);
+        let added = a.append("board", &text, SystemFlags::NONE, &[]);
+        added.await.unwrap();
+    }
+    let bob = UserName::parse("bob").unwrap();
+    let (place, row) = (a.backend().unit(&root).unwrap(), a.row("board").await);
+    let reader = bob.clone();
+    let seen = a.backend().write(&place, move |tx| {
+        let (uids, seen) = (UidSet::range(2, 4), SystemFlags::SEEN);
+        let (viewer, add) = (Viewer::Other(&reader), FlagChange::Add);
+        store_flags(
+            tx,
+            &row.id,
+            viewer,
+            &uids,
+            add,
+            seen,
+            &[],
+            seen,
+            false,
+            None,
+        )
+    });
+    seen.await.unwrap();
+    let before = a.content(&murder.record(&root).await).await;
+    let status = a.transfer(&root, &b).await;
+    assert_eq!(status.phase, TransferPhase::Done, "{status:?}");
+    assert_eq!(b.content(&murder.record(&root).await).await, before);
+    let place = b.backend().unit(&root).unwrap();
+    let read = place
+        .partition
+        .read(move |rows| effective_seen(rows, &row.id, &bob));
+    assert_eq!(read.await.unwrap().0, UidSet::range(2, 4));
 }
