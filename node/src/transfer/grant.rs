@@ -33,6 +33,10 @@ impl Transfers {
         };
         match record.state {
             UnitState::Owner => {
+                let place = self.backend.unit(&record.root);
+                if place.is_none_or(|place| place.unit != unit || place.gate.has_moved()) {
+                    self.serve_unit(partition, &record).await?;
+                }
                 let (term, epoch) = (record.term, record.epoch);
                 return Ok(Outcome::Serving { term, epoch });
             }
@@ -152,6 +156,11 @@ impl Transfers {
         let (move_id, from) = match &record.state {
             UnitState::Staging { move_id, from, .. }
             | UnitState::Prepared { move_id, from, .. } => (*move_id, from.clone()),
+            UnitState::Owner => {
+                // Whoever learned of the grant may have been turned out before it was served.
+                self.decide(partition, unit).await?;
+                return Ok(true);
+            }
             UnitState::Gone => {
                 while self.clear_gone(partition, unit).await? {}
                 return Ok(true);

@@ -225,7 +225,7 @@ impl Transfers {
         Some(job.status())
     }
 
-    /// Whether a unit is being moved from here or to here: its marks must not be forgotten meanwhile.
+    /// Whether a unit is being moved away: its marks must not be forgotten meanwhile.
     pub fn is_moving(&self, root: &RootName) -> bool {
         self.lock_jobs().is_active(root)
     }

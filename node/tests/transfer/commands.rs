@@ -108,3 +108,19 @@ async fn a_withdrawn_transfer_leaves_the_unit_and_no_copy() {
     let status = a.transfer(&root, &b).await;
     assert_eq!(status.phase, TransferPhase::Done, "{status:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destination_without_room_refuses_before_the_first_byte() {
+    let murder = Murder::start().await;
+    let a = murder.backend("be-a", "").await;
+    let full = "store: {reserveBytes: 1125899906842624}\n";
+    let b = murder.backend("be-b", full).await;
+    let root = fill(&a).await;
+    let status = a.transfer(&root, &b).await;
+    assert_eq!(status.phase, TransferPhase::Failed, "{status:?}");
+    assert_eq!((status.attempts, status.bytes_sent), (1, 0));
+    let error = status.error.unwrap();
+    let expected = "bytes are not free in partition default";
+    assert!(error.ends_with(expected), "{error}");
+    assert_eq!(b.ownership(&murder.record(&root).await).await, None);
+}

@@ -94,6 +94,7 @@ impl Node {
         let setting = &self.settings.partitions[0];
         PartitionOptions {
             segment_bytes: 4 << 20,
+            reserve_bytes: self.settings.store.reserve_bytes,
             ..PartitionOptions::new(self.settings.partition_path(setting))
         }
     }
