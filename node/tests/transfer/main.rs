@@ -7,6 +7,7 @@
 )]
 
 mod certificates;
+mod chaos;
 mod commands;
 mod content;
 mod crashes;
