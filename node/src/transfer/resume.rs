@@ -7,7 +7,7 @@
 //! | Moved | the copy is dropped when its grace is over; a tombstone stays |
 //! | Gone | what is left of its rows is dropped |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -22,8 +22,33 @@ use crate::backend::UnitPlace;
 use crate::backend::partition::PartitionHandle;
 use crate::clock;
 
-/// Copies of units that have moved away, by the time at which they went.
-pub(super) type Grace = BTreeMap<(Timestamp, UnitId), (RootName, Arc<PartitionHandle>)>;
+/// Copies of units that have moved away.
+#[derive(Debug, Default)]
+pub(super) struct Grace {
+    by_time: BTreeMap<(Timestamp, UnitId), (RootName, Arc<PartitionHandle>)>,
+    /// When each went: one that came back and went again has its grace anew.
+    times: HashMap<UnitId, Timestamp>,
+}
+
+impl Grace {
+    fn keep(&mut self, at: Timestamp, unit: UnitId, copy: (RootName, Arc<PartitionHandle>)) {
+        if let Some(before) = self.times.insert(unit, at) {
+            self.by_time.remove(&(before, unit));
+        }
+        self.by_time.insert((at, unit), copy);
+    }
+
+    /// Takes the first copy out whose unit went at `before` or earlier.
+    fn take(&mut self, before: i64) -> Option<(UnitId, RootName, Arc<PartitionHandle>)> {
+        let first = self.by_time.first_entry()?;
+        if first.key().0.as_millis() > before {
+            return None;
+        }
+        let ((_, unit), (root, partition)) = first.remove_entry();
+        self.times.remove(&unit);
+        Some((unit, root, partition))
+    }
+}
 
 /// A unit that needs care, and what that is.
 struct Left {
@@ -87,7 +112,7 @@ impl Transfers {
 
     fn keep(&self, at: Timestamp, unit: UnitId, root: RootName, partition: &Arc<PartitionHandle>) {
         let mut grace = self.grace.lock().expect("no holder panics");
-        grace.insert((at, unit), (root, Arc::clone(partition)));
+        grace.keep(at, unit, (root, Arc::clone(partition)));
     }
 
     /// Drops the copies whose grace is over, one after the other.
@@ -98,12 +123,8 @@ impl Transfers {
         let mut expired = Vec::new();
         {
             let mut grace = self.grace.lock().expect("no holder panics");
-            while let Some(entry) = grace.first_entry() {
-                if entry.key().0.as_millis() > before {
-                    break;
-                }
-                let ((_, unit), (root, partition)) = entry.remove_entry();
-                expired.push((unit, root, partition));
+            while let Some(copy) = grace.take(before) {
+                expired.push(copy);
             }
         }
         if expired.is_empty() {

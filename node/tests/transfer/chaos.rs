@@ -59,7 +59,7 @@ impl World {
 
     async fn write(&mut self, number: u64) {
         let id = format!("w{number}");
-        let text = message(&id, 500 + 40_000 * usize::from(number % 7 == 0));
+        let text = message(&id, 500 + 40_000 * usize::from(number.is_multiple_of(7)));
         for node in &self.nodes {
             if !serves(node) {
                 continue;
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    async fn settle(&mut self) -> usize {
+    async fn settle(&self) -> usize {
         self.heal();
         for node in &self.nodes {
             let ended = |phase| {
