@@ -4,19 +4,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use murder_model::{
-    EmailId, InternalDate, MailboxId, MailboxName, NameError, Rights, RootName, SystemFlags,
-    UserName,
+    DeliveryId, EmailId, InternalDate, MailboxId, MailboxName, NameError, Rights, RootName,
+    SystemFlags, UserName,
 };
 use murder_proto::lmtp::address::{Address, Recipient};
 use murder_store::mail::{MailError, MailboxRow, NewMessage, deliver, delivery_key};
 use murder_store::rows::StoreError;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use crate::backend::forward::{Content, ForwardError, Held, PassedOn, may_be_elsewhere};
+use crate::backend::gate::{Pass, Phase};
 use crate::backend::partition::{PartitionHandle, WriteError};
 use crate::backend::spool::Spooled;
 use crate::backend::{Backend, BackendError, UnitPlace};
 use crate::clock;
+use crate::peer::append::{Append, Author, Item};
+
+/// How long a delivery waits for a unit that is frozen.
+const HOLD_LIMIT: Duration = Duration::from_secs(10);
 
 /// A recipient whose mailbox is known.
 #[derive(Clone, Debug)]
@@ -140,64 +149,145 @@ async fn find(
     }
 }
 
-/// Delivers to all targets, one transaction a partition; results in the order of `targets`.
+/// Delivers to all targets, one transaction a partition; results in the order of `targets`. Those
+/// whose unit is being moved are held, and delivered wherever it is then; the others do not wait for
+/// them to be written.
 pub async fn deliver_all(
-    backend: &Backend,
+    backend: &Arc<Backend>,
     targets: &[Target],
     message: Spooled,
 ) -> Vec<Delivered> {
     let message = Arc::new(message);
-    let mut results: Vec<Option<Delivered>> = targets.iter().map(|_| None).collect();
-    let mut by_partition: BTreeMap<Arc<str>, (Arc<PartitionHandle>, Vec<usize>)> = BTreeMap::new();
-    let mut passes = Vec::new();
+    let mut groups: BTreeMap<Arc<str>, Group> = BTreeMap::new();
+    let mut tasks: JoinSet<Vec<(usize, Delivered)>> = JoinSet::new();
     for (index, target) in targets.iter().enumerate() {
-        match target.place.gate.enter().await {
-            Ok(pass) => {
-                passes.push(pass);
+        match timeout(Duration::ZERO, target.place.gate.enter()).await {
+            Ok(Ok(pass)) => {
                 let partition = &target.place.partition;
-                let group = by_partition.entry(Arc::clone(partition.name()));
-                group
-                    .or_insert_with(|| (Arc::clone(partition), Vec::new()))
-                    .1
-                    .push(index);
+                let group = groups.entry(Arc::clone(partition.name()));
+                let group = group.or_insert_with(|| Group::new(partition));
+                group.members.push((index, target.clone(), pass));
             }
-            Err(phase) => {
-                let error = BackendError::Unavailable(phase);
-                results[index] = Some(Delivered::Later(error.to_string()));
+            _ => {
+                let (backend, message) = (Arc::clone(backend), Arc::clone(&message));
+                let target = target.clone();
+                tasks.spawn(async move {
+                    vec![(index, deliver_held(&backend, &target, &message).await)]
+                });
             }
         }
     }
-    for (partition, indexes) in by_partition.into_values() {
-        let suppress = backend.settings.lmtp.duplicate_suppression_hours > 0;
-        let to = indexes.iter().map(|index| {
-            let target = &targets[*index];
-            let id = message.message_id.as_deref().filter(|_| suppress);
-            (
-                target.mailbox,
-                id.map(|id| delivery_key(target.name.as_str(), id, &message.content)),
-            )
-        });
-        let to: Vec<_> = to.collect();
-        let outcomes = match deliver_to(&partition, to.clone(), &message).await {
-            // One recipient's folder went away since RCPT: the others must not suffer.
-            Err(WriteError::Refused(_)) if to.len() > 1 => {
-                let mut outcomes = Vec::with_capacity(to.len());
-                for one in to {
-                    outcomes.push(single(deliver_to(&partition, vec![one], &message).await));
-                }
-                outcomes
-            }
-            Ok(stored) => stored.into_iter().map(stored_or_repeated).collect(),
-            Err(error) => to.iter().map(|_| failed(&error)).collect(),
-        };
-        for (index, outcome) in indexes.into_iter().zip(outcomes) {
+    let suppress = suppresses(backend);
+    for group in groups.into_values() {
+        tasks.spawn(deliver_group(group, Arc::clone(&message), suppress));
+    }
+    let mut results: Vec<Option<Delivered>> = targets.iter().map(|_| None).collect();
+    while let Some(done) = tasks.join_next().await {
+        for (index, outcome) in done.unwrap_or_default() {
             results[index] = Some(outcome);
         }
     }
-    drop(passes);
-    let results: Vec<_> = results.into_iter().flatten().collect();
+    let lost = || Delivered::Later("the delivery was broken off".to_owned());
+    let results: Vec<_> = results
+        .into_iter()
+        .map(|result| result.unwrap_or_else(lost))
+        .collect();
     count(backend, &results);
     results
+}
+
+/// Recipients in one partition, with leave to write.
+struct Group {
+    partition: Arc<PartitionHandle>,
+    members: Vec<(usize, Target, Pass)>,
+}
+
+impl Group {
+    fn new(partition: &Arc<PartitionHandle>) -> Self {
+        Self {
+            partition: Arc::clone(partition),
+            members: Vec::new(),
+        }
+    }
+}
+
+async fn deliver_group(
+    group: Group,
+    message: Arc<Spooled>,
+    suppress: bool,
+) -> Vec<(usize, Delivered)> {
+    let Group { partition, members } = group;
+    let recipient = |(_, target, _): &(usize, Target, Pass)| recipient(target, &message, suppress);
+    let to: Vec<_> = members.iter().map(recipient).collect();
+    let outcomes = match deliver_to(&partition, to.clone(), &message).await {
+        // One recipient's folder went away since RCPT: the others must not suffer.
+        Err(WriteError::Refused(_)) if to.len() > 1 => {
+            let mut outcomes = Vec::with_capacity(to.len());
+            for one in to {
+                outcomes.push(single(deliver_to(&partition, vec![one], &message).await));
+            }
+            outcomes
+        }
+        Ok(stored) => stored.into_iter().map(stored_or_repeated).collect(),
+        Err(error) => to.iter().map(|_| failed(&error)).collect(),
+    };
+    let indexes = members.iter().map(|(index, ..)| *index);
+    indexes.zip(outcomes).collect()
+}
+
+fn suppresses(backend: &Backend) -> bool {
+    backend.settings.lmtp.duplicate_suppression_hours > 0
+}
+
+/// A mailbox, and the key by which a repeated delivery to it is recognised.
+fn recipient(target: &Target, message: &Spooled, suppress: bool) -> (MailboxId, Option<[u8; 32]>) {
+    let id = message.message_id.as_deref().filter(|_| suppress);
+    let key = id.map(|id| delivery_key(target.name.as_str(), id, &message.content));
+    (target.mailbox, key)
+}
+
+/// Delivers to a unit that is frozen, in doubt, or elsewhere by now.
+async fn deliver_held(
+    backend: &Arc<Backend>,
+    target: &Target,
+    message: &Arc<Spooled>,
+) -> Delivered {
+    let _held = Held::count(backend);
+    let (mailbox, key) = recipient(target, message, suppresses(backend));
+    let phase = match timeout(HOLD_LIMIT, target.place.gate.enter()).await {
+        Ok(Ok(_pass)) => {
+            let to = vec![(mailbox, key)];
+            return single(deliver_to(&target.place.partition, to, message).await);
+        }
+        Ok(Err(phase)) => phase,
+        Err(_) => Phase::InDoubt,
+    };
+    let error = BackendError::Unavailable(phase);
+    if !may_be_elsewhere(&error) {
+        return Delivered::Later(error.to_string());
+    }
+    let request = Append {
+        id: DeliveryId::from_bytes(clock::random_id()),
+        mailbox: target.name.clone(),
+        author: Author::Delivery { key },
+        keywords: Vec::new(),
+        messages: vec![Item {
+            uid: 1,
+            length: message.length,
+            guid: message.guid,
+            email_id: EmailId::from_bytes(clock::random_id()),
+            flags: SystemFlags::NONE,
+            keywords: 0,
+            internal_date: InternalDate::from_timestamp(clock::now()),
+        }],
+    };
+    let content = Content::Spooled(Arc::clone(message));
+    match backend.pass_on(request, content).await {
+        Ok(PassedOn::Delivered { stored }) => stored_or_repeated(stored),
+        Ok(PassedOn::Appended(_)) => Delivered::Stored,
+        Err(ForwardError::Full) => Delivered::Full,
+        Err(error) => Delivered::Later(error.to_string()),
+    }
 }
 
 async fn deliver_to(

@@ -1,6 +1,7 @@
 //! A server's mailboxes: partitions, units, and the sessions that use them.
 
 pub mod delivery;
+pub mod forward;
 pub mod gate;
 mod grant;
 pub mod imap;
@@ -27,6 +28,7 @@ use murder_store::mail::{Effects, MailError, MailboxRow, mailbox_by_name, units}
 use murder_store::rows::StoreError;
 
 use crate::accounts::FileAccounts;
+use crate::backend::forward::Forwarding;
 use crate::backend::gate::{Gate, Phase};
 use crate::backend::grant::{Lanes, Wanted};
 use crate::backend::membership::Membership;
@@ -114,6 +116,8 @@ pub struct Backend {
     transfers: OnceLock<Weak<Transfers>>,
     /// Deliveries and APPENDs held for units that move.
     pub held: Arc<AtomicU64>,
+    /// Messages for other servers.
+    pub forwarding: Forwarding,
 }
 
 impl Backend {
@@ -164,6 +168,7 @@ impl Backend {
             membership: Membership::default(),
             transfers: OnceLock::new(),
             held: Arc::default(),
+            forwarding: Forwarding::default(),
         })
     }
 
@@ -211,7 +216,9 @@ impl Backend {
     /// From now on the root's unit is here, in the phase that its gate has.
     pub fn put_unit(&self, root: RootName, place: UnitPlace) {
         let mut units = self.units.lock().expect("no holder panics");
-        units.insert(root, place);
+        units.insert(root.clone(), place);
+        drop(units);
+        self.forwarding.look_at(root);
     }
 
     /// Forgets a root's unit, if it is this one.

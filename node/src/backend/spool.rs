@@ -131,6 +131,7 @@ impl Spooled {
         match &self.file {
             Some(file) => BlobSource::File {
                 file,
+                start: 0,
                 length: self.length,
             },
             None => BlobSource::Bytes(&self.bytes),
@@ -138,7 +139,7 @@ impl Spooled {
     }
 }
 
-fn unnamed_file(directory: &Path) -> io::Result<File> {
+pub(crate) fn unnamed_file(directory: &Path) -> io::Result<File> {
     let id = clock::random_id();
     let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let path = directory.join(name);

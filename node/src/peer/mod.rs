@@ -3,6 +3,7 @@
 //! One connection carries one conversation over mutual TLS. It begins with a [`Hello`] that names the
 //! service and is answered with [`Welcome`]; what follows is the service's own.
 
+pub mod append;
 mod wire;
 
 use std::sync::Arc;

@@ -156,10 +156,12 @@ impl BlobPlace {
 pub enum BlobSource<'a> {
     /// All of it in memory.
     Bytes(&'a [u8]),
-    /// A spool file, read from its start; it must not change until the batch is committed.
+    /// Part of a spool file, which must not change until the batch is committed.
     File {
         /// The file.
         file: &'a File,
+        /// Where the content begins.
+        start: u64,
         /// Bytes to take.
         length: u64,
     },
@@ -418,9 +420,13 @@ impl BlobSource<'_> {
     fn to_vec(self) -> Result<Vec<u8>, StoreError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.to_vec()),
-            Self::File { file, length } => {
+            Self::File {
+                file,
+                start,
+                length,
+            } => {
                 let mut content = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-                std::os::unix::fs::FileExt::read_exact_at(file, &mut content, 0).map_err(
+                std::os::unix::fs::FileExt::read_exact_at(file, &mut content, start).map_err(
                     |source| StoreError::Io {
                         what: "read spool file".into(),
                         source,

@@ -581,6 +581,7 @@ fn commit_spooled(partition: &mut Partition, spool: &File, length: u64) -> BlobP
     let result: Result<BlobPlace, StoreError> = batch.run(|tx| {
         let place = tx.put_blob(BlobSource::File {
             file: spool,
+            start: 0,
             length,
         })?;
         tx.put(Table::Blobs, b"spooled", &place.encode())?;

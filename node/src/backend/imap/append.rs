@@ -1,7 +1,11 @@
 //! APPEND (RFC 3501 section 6.3.11), with APPENDUID (RFC 4315). The message is streamed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use murder_model::{EmailId, InternalDate, Rights, SystemFlags};
+use murder_model::{
+    DeliveryId, EmailId, InternalDate, Keyword, MailboxName, Rights, SystemFlags, UidValidity,
+};
 use murder_proto::imap::command::Append;
 use murder_proto::imap::server::{AppendReceived, Event};
 use murder_store::mail::{MailboxRow, NewMessage, append_as};
@@ -10,10 +14,15 @@ use super::selected::{changeable, viewer};
 use super::store::parse_flags;
 use super::{Reply, Session};
 use crate::backend::UnitPlace;
-use crate::backend::spool::Spool;
+use crate::backend::forward::{Content, ForwardError, PassedOn, may_be_elsewhere};
+use crate::backend::spool::{Spool, Spooled};
 use crate::clock;
 use crate::imap::End;
 use crate::imap::login::bad;
+use crate::peer::append::{self, Author, Item};
+
+/// Most keywords of one message: a mailbox has no more bits.
+const KEYWORDS_MAX: usize = 128;
 
 impl Session {
     pub(super) async fn append(&mut self, received: AppendReceived) -> Result<(), End> {
@@ -106,7 +115,25 @@ impl Session {
         } else {
             Vec::new()
         };
-        let (id, date) = (row.id, command.date);
+        let id = row.id;
+        let date = command.date;
+        let date = date.unwrap_or_else(|| InternalDate::from_timestamp(clock::now()));
+        let email_id = EmailId::from_bytes(clock::random_id());
+        let spooled = Arc::new(spooled);
+        let accepted = Accepted {
+            mailbox: row.name.clone(),
+            item: Item {
+                uid: 1,
+                length: spooled.length,
+                guid: spooled.guid,
+                email_id,
+                flags,
+                keywords: 0,
+                internal_date: date,
+            },
+            keywords: keywords.clone(),
+            content: Arc::clone(&spooled),
+        };
         let user = self.identity.user.clone();
         let is_owner = row.name.owner().as_ref() == Some(&user);
         let written = self.backend.write(&place, move |tx| {
@@ -114,20 +141,61 @@ impl Session {
             let message = NewMessage {
                 content: spooled.source(),
                 guid: spooled.guid,
-                email_id: EmailId::from_bytes(clock::random_id()),
+                email_id,
                 flags,
                 keywords: &keywords,
-                internal_date: date.unwrap_or_else(|| InternalDate::from_timestamp(now)),
+                internal_date: date,
                 structure: &spooled.structure,
             };
             append_as(tx, &id, viewer(is_owner, &user), &message, now)
         });
         Ok(Some(match written.await {
-            Ok(appended) => Reply::Ok(format!(
-                "[APPENDUID {} {}] done",
-                appended.uid_validity, appended.uid
-            )),
+            Ok(appended) => done(appended.uid_validity, appended.uid.get()),
+            // It moved while the message came in.
+            Err(error) if may_be_elsewhere(&error) => self.append_elsewhere(accepted).await,
             Err(error) => error.into(),
         }))
     }
+
+    async fn append_elsewhere(&self, accepted: Accepted) -> Reply {
+        let keywords = accepted.keywords;
+        if keywords.len() > KEYWORDS_MAX {
+            return Reply::no("[LIMIT] too many keywords");
+        }
+        let bits = u128::MAX.checked_shr(128 - u32::try_from(keywords.len()).unwrap_or(0));
+        let request = append::Append {
+            id: DeliveryId::from_bytes(clock::random_id()),
+            mailbox: accepted.mailbox,
+            author: Author::User {
+                name: self.identity.user.clone(),
+                is_admin: self.identity.is_admin,
+            },
+            keywords,
+            messages: vec![Item {
+                keywords: bits.unwrap_or(0),
+                ..accepted.item
+            }],
+        };
+        let content = Content::Spooled(accepted.content);
+        match self.backend.pass_on(request, content).await {
+            Ok(PassedOn::Appended(uids)) => {
+                let uid = uids.destination.first().copied().unwrap_or_default();
+                done(uids.uid_validity, uid)
+            }
+            Ok(PassedOn::Delivered { .. }) => ForwardError::Unavailable.into(),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// A message that is here, and the mailbox it was accepted for.
+struct Accepted {
+    mailbox: MailboxName,
+    item: Item,
+    keywords: Vec<Keyword>,
+    content: Arc<Spooled>,
+}
+
+fn done(uid_validity: UidValidity, uid: u32) -> Reply {
+    Reply::Ok(format!("[APPENDUID {uid_validity} {uid}] done"))
 }

@@ -8,7 +8,8 @@ use murder_store::mail::{
 };
 
 use super::selected::viewer;
-use super::{Answer, Reply, Session, granted};
+use super::{Answer, Reply, Session, UNAVAILABLE, granted};
+use crate::backend::forward::{Copying, ForwardError, may_be_elsewhere};
 use crate::clock;
 
 impl Session {
@@ -32,15 +33,32 @@ impl Session {
             .collect();
         let (from, source) = (selected.mailbox, selected.place.clone());
         let from_owner = selected.seen.is_none();
+        let name = match self.name(&command.mailbox) {
+            Ok(name) => name,
+            Err(_) => return Ok(ForwardError::NoSuchMailbox.into()),
+        };
+        let copying = Copying {
+            user: self.identity.user.clone(),
+            is_admin: self.identity.is_admin,
+            place: source.clone(),
+            from,
+            owns_source: from_owner,
+            to: name,
+            moving,
+        };
+        let served = self.backend.place(&copying.to.root()).await;
+        if served.is_err_and(|error| may_be_elsewhere(&error)) {
+            return self.copy_elsewhere(&copying, uids).await;
+        }
         let (place, row, _) = match self.mailbox(&command.mailbox, Rights::INSERT).await {
             Ok(found) => found,
             Err(Reply::No(text)) if text.starts_with("[NONEXISTENT]") => {
-                return Ok(Reply::no("[TRYCREATE] mailbox does not exist"));
+                return Ok(ForwardError::NoSuchMailbox.into());
             }
             Err(reply) => return Ok(reply),
         };
         if source.partition.name() != place.partition.name() {
-            return Ok(Reply::no("[CANNOT] the mailboxes are not in one partition"));
+            return self.copy_elsewhere(&copying, uids).await;
         }
         let to_owner = row.name.owner().as_ref() == Some(&self.identity.user);
         let to = row.id;
@@ -51,7 +69,11 @@ impl Session {
             granted!(moved.await.map_err(Reply::from))
         } else {
             let user = self.identity.user.clone();
-            let _source = granted!(self.enter(&source).await);
+            // Nobody enters one gate twice: a freeze may be waiting between.
+            let _source = match source.unit == place.unit {
+                true => None,
+                false => Some(granted!(self.enter(&source).await)),
+            };
             let copied = self.backend.write(&place, move |tx| {
                 let viewers = (viewer(from_owner, &user), viewer(to_owner, &user));
                 let (copied, mut effects) = copy(tx, &from, &uids, &to, viewers, clock::now())?;
@@ -64,6 +86,20 @@ impl Session {
             granted!(copied.await.map_err(Reply::from))
         };
         Ok(self.copied(&copied, moving))
+    }
+
+    /// Messages for another server, or another partition of this one. A MOVE of very many is done in
+    /// several goes, each of them whole (RFC 6851 section 3.3).
+    async fn copy_elsewhere(&mut self, copying: &Copying, uids: UidSet) -> Answer {
+        let mut left = uids;
+        loop {
+            let (copied, rest) = granted!(copying.run(&self.backend, &left).await);
+            let reply = self.copied(&copied, copying.moving);
+            if rest.is_empty() {
+                return Ok(reply);
+            }
+            left = rest;
+        }
     }
 
     /// Both units of a copy must be served here while it runs.
@@ -91,6 +127,21 @@ impl Session {
             Reply::ok("done")
         } else {
             Reply::Ok(format!("{code} done"))
+        }
+    }
+}
+
+/// Why messages did not get there, as clients are told (RFC 5530).
+impl From<ForwardError> for Reply {
+    fn from(error: ForwardError) -> Self {
+        match error {
+            ForwardError::NoSuchMailbox => Self::no("[TRYCREATE] mailbox does not exist"),
+            ForwardError::NotAllowed => Self::no("[NOPERM] permission denied"),
+            ForwardError::Full => Self::no("[OVERQUOTA] the server is out of space"),
+            ForwardError::Limit(text) => Self::No(format!("[LIMIT] {text}")),
+            ForwardError::InUse => Self::no("[INUSE] some of the messages are being moved"),
+            ForwardError::Unavailable => Self::no(UNAVAILABLE),
+            ForwardError::Here(error) => error.into(),
         }
     }
 }

@@ -178,7 +178,11 @@ impl Log {
         };
         let added = match content {
             BlobSource::Bytes(bytes) => self.add_bytes(bytes),
-            BlobSource::File { file, length } => self.add_file(file, length),
+            BlobSource::File {
+                file,
+                start,
+                length,
+            } => self.add_file(file, start, length),
         };
         if let Err(error) = added {
             self.rewind(start);
@@ -197,7 +201,7 @@ impl Log {
         self.append(bytes)
     }
 
-    fn add_file(&mut self, file: &File, length: u64) -> io::Result<()> {
+    fn add_file(&mut self, file: &File, start: u64, length: u64) -> io::Result<()> {
         self.flush()?;
         let frame_at = self.written;
         self.written += FRAME_BYTES as u64;
@@ -208,7 +212,7 @@ impl Log {
             let wanted = usize::try_from(length - done)
                 .unwrap_or(COPY_BYTES)
                 .min(COPY_BYTES);
-            file.read_exact_at(&mut chunk[..wanted], done)?;
+            file.read_exact_at(&mut chunk[..wanted], start + done)?;
             checksum = crc32c::crc32c_append(checksum, &chunk[..wanted]);
             self.write(&chunk[..wanted], self.written)?;
             self.written += wanted as u64;
