@@ -33,9 +33,8 @@ impl Session {
             .collect();
         let (from, source) = (selected.mailbox, selected.place.clone());
         let from_owner = selected.seen.is_none();
-        let name = match self.name(&command.mailbox) {
-            Ok(name) => name,
-            Err(_) => return Ok(ForwardError::NoSuchMailbox.into()),
+        let Ok(name) = self.name(&command.mailbox) else {
+            return Ok(ForwardError::NoSuchMailbox.into());
         };
         let copying = Copying {
             user: self.identity.user.clone(),
@@ -70,9 +69,10 @@ impl Session {
         } else {
             let user = self.identity.user.clone();
             // Nobody enters one gate twice: a freeze may be waiting between.
-            let _source = match source.unit == place.unit {
-                true => None,
-                false => Some(granted!(self.enter(&source).await)),
+            let _source = if source.unit == place.unit {
+                None
+            } else {
+                Some(granted!(self.enter(&source).await))
             };
             let copied = self.backend.write(&place, move |tx| {
                 let viewers = (viewer(from_owner, &user), viewer(to_owner, &user));

@@ -61,9 +61,8 @@ pub(super) async fn receive(
         };
     }
     for item in &request.messages {
-        let message = match receive_one(link, item.length).await? {
-            Some(message) => message,
-            None => return Ok(Err(Unusable::Malformed)),
+        let Some(message) = receive_one(link, item.length).await? else {
+            return Ok(Err(Unusable::Malformed));
         };
         if let Ok(so_far) = contents {
             let guid = item.guid;
