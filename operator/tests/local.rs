@@ -97,6 +97,12 @@ fn a_murder_starts_heals_is_adopted_scales_and_stops() {
 
     assert_code(&local.run(&["down"]), 0);
     assert!(!pids(&adopted).into_iter().any(is_alive));
+
+    // What begins while the old supervisor still ends waits for that.
+    assert_code(&local.up(&fewer, &[]), 0);
+    assert_code(&local.run(&["down"]), 0);
+    assert_code(&local.run(&["down", "--purge"]), 0);
+    assert!(!local.state().exists());
 }
 
 #[test]

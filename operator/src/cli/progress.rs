@@ -24,6 +24,8 @@ struct Shown {
     started: Instant,
     /// Units and bytes moved when we began to look.
     before: (u64, u64),
+    /// Most users that were moved or there at one look: a look may see one at neither end.
+    total: u64,
     last_line: String,
 }
 
@@ -47,6 +49,7 @@ impl Progress {
             bar: bars.map(|bars| bars.add(new_bar())),
             started: Instant::now(),
             before: (backend.moved, backend.bytes_moved),
+            total: 0,
             last_line: String::new(),
         });
         shown.show(backend);
@@ -70,8 +73,10 @@ fn new_bar() -> ProgressBar {
 
 impl Shown {
     fn show(&mut self, backend: &BackendLine) {
-        let (name, drain, moved) = (&backend.name, &backend.drain, backend.moved);
-        let total = moved + backend.units;
+        let (name, drain) = (&backend.name, &backend.drain);
+        self.total = self.total.max(backend.moved + backend.units);
+        let total = self.total;
+        let moved = total - backend.units.min(total);
         let users = format!("{moved}/{total} users");
         let what = match backend.message.as_str() {
             "" if drain == "Transferring" => figures(backend, self.before, self.started.elapsed()),
@@ -123,7 +128,7 @@ fn figures(backend: &BackendLine, before: (u64, u64), elapsed: Duration) -> Stri
     if let Some(left) = by_bytes.max(by_units)
         && backend.units > 0
     {
-        text.push_str(&format!(", {} left", output::seconds(left)));
+        text.push_str(&format!(", {} left", output::seconds(left.max(1))));
     }
     text
 }

@@ -1,7 +1,7 @@
 //! The supervisor: observes, plans, acts, and takes commands on a socket.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -31,6 +31,9 @@ const REST: Duration = Duration::from_millis(500);
 const REST_MIN: Duration = Duration::from_millis(100);
 /// Commands that may wait.
 const COMMANDS_MAX: usize = 64;
+/// How often a taken lock is tried again, and the wait in between.
+const LOCK_TRIES_MAX: usize = 250;
+const LOCK_REST: Duration = Duration::from_millis(20);
 /// Passes without a running node after which `down` gives up.
 const DOWN_PASSES_MAX: usize = 400;
 
@@ -387,11 +390,19 @@ fn lock(folder: &Folder) -> anyhow::Result<File> {
         .write(true)
         .open(folder.lock())
         .context("make the lock")?;
-    lock.try_lock()
-        .context("another supervisor has this state folder")?;
-    lock.set_len(0)?;
-    writeln!(lock, "{}", std::process::id())?;
-    Ok(lock)
+    // One that is ending has told its caller so, and needs a moment to be gone.
+    for _ in 0..LOCK_TRIES_MAX {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_REST),
+            locked => {
+                locked.context("take the lock")?;
+                lock.set_len(0)?;
+                writeln!(lock, "{}", std::process::id())?;
+                return Ok(lock);
+            }
+        }
+    }
+    anyhow::bail!("another supervisor has this state folder")
 }
 
 /// A client with the operator's certificate and the present fence.
