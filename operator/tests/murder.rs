@@ -151,6 +151,74 @@ fn a_backend_is_cordoned_drained_taken_back_and_deleted_under_its_users() {
     assert!(before.values().all(|inbox| inbox.messages.len() == 3));
 }
 
+/// Whoever dies in a drain is started again, and the drain ends as if nobody had.
+#[test]
+fn a_drain_outlives_its_source_a_destination_and_the_master() {
+    let local = with_mail(1 << 20);
+    let before = everything(&local);
+    let endpoints = local.endpoints();
+    let names = ["be-a", "be-b", "be-c"];
+    let victim = names.into_iter().max_by_key(|name| units(&local, name));
+    let victim = victim.unwrap();
+    let of = |wanted: &str| {
+        let mut backends = endpoints.backends.iter();
+        backends
+            .find(|b| b.name == format!("{wanted}-0"))
+            .unwrap()
+            .pid
+    };
+    let other = names.into_iter().find(|name| *name != victim).unwrap();
+    let master = endpoints.mupdate.as_ref().unwrap().pid;
+    let mut drain = local.begin(&["drain", victim, "--timeout", "100"]);
+    until("a transfer runs", || {
+        let line = local.backend(victim);
+        line["inFlight"] != 0 || line["moved"] != 0
+    });
+    for pid in [of(victim), of(other), master] {
+        kill(pid);
+        until("all serve again", || {
+            let status = local.status();
+            let pods = status["backends"].as_array().unwrap().iter();
+            let pods = pods
+                .map(|backend| &backend["pod"])
+                .chain([&status["mupdate"]]);
+            !is_alive(pid)
+                && pods
+                    .clone()
+                    .all(|pod| pod["ready"] == true && pod["pid"] != pid)
+        });
+    }
+    assert_eq!(drain.wait().unwrap().code(), Some(0));
+    assert_eq!(local.backend(victim)["drain"], "Empty");
+    assert_eq!(everything(&local), before);
+}
+
+#[test]
+fn a_single_server_can_be_cordoned_but_emptied_only_if_it_is() {
+    let local = local();
+    let single = murder().with_file_name("single/single.yaml");
+    let more = ["--users", "1", "--insecure-loopback"];
+    assert_code(&local.up(&single, &more), 0);
+    let backend = local.endpoints().backends.remove(0);
+    assert_code(&local.run(&["cordon", "be-a"]), 0);
+    let reply = deliver(&backend.lmtp, "user0001", &message("too early", 100));
+    assert!(reply.starts_with('4'), "{reply}");
+    assert_code(&local.run(&["uncordon", "be-a"]), 0);
+    let reply = deliver(&backend.lmtp, "user0001", &message("first", 100));
+    assert!(reply.starts_with("250"), "{reply}");
+    let drain = local.run(&["drain", "be-a"]);
+    assert_code(&drain, 1);
+    let error = String::from_utf8(drain.stderr).unwrap();
+    assert!(error.contains("error: be-a: NoDestination: "), "{error}");
+    assert_code(&local.run(&["uncordon", "be-a"]), 0);
+    assert_eq!(local.status()["converged"], true);
+
+    let password = local.endpoints().users.remove(0).password_file;
+    let password = std::fs::read_to_string(password).unwrap();
+    let mut imap = Imap::login(&backend.imap, "user0001", &password);
+    assert_eq!(imap.read("INBOX").messages.len(), 1);
+}
+
 #[test]
 fn a_supervisor_killed_in_a_drain_is_replaced_by_one_that_finishes_it() {
     let local = with_mail(1 << 20);
