@@ -1,5 +1,7 @@
-//! Where a unit goes: largest first, to the destination with the most room by weight.
+//! Where a unit goes: largest first, to the destination with the most room by weight, of equal ones to that with the
+//! fewest units.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use murder_api::admin::{BackendStatus, TransferPhase, UnitSummary};
@@ -24,26 +26,41 @@ pub enum PlacementProblem {
 /// Room of the destinations of one source; each choice uses some up.
 #[derive(Clone, Debug)]
 pub struct Placement {
-    room: BTreeMap<String, (u64, u64)>,
+    rooms: BTreeMap<String, Room>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    free: u64,
+    total: u64,
+    weight: u64,
+    units: u64,
+}
+
+impl Room {
+    /// Whole hundredths that are free, by weight: smaller differences are noise where volumes share a filesystem.
+    fn hundredths(&self) -> u64 {
+        self.free / (self.total / 100).max(1) * self.weight
+    }
+
+    /// Units for each unit of weight.
+    fn load(&self) -> u64 {
+        self.units * 1000 / self.weight.max(1)
+    }
 }
 
 impl Placement {
     /// The destinations for units of `source`.
     pub fn new(world: &World, source: &BackendView) -> Self {
-        let room = world
+        let rooms = world
             .backends
             .iter()
             .filter(|backend| backend.name != source.name && accepts(world, backend))
             .filter(|backend| source.allow.is_empty() || source.allow.contains(&backend.name))
             .filter(|backend| !source.deny.contains(&backend.name))
-            .map(|backend| {
-                (
-                    backend.name.clone(),
-                    (room_of(world, backend), u64::from(backend.weight)),
-                )
-            })
+            .map(|backend| (backend.name.clone(), room_of(world, backend)))
             .collect();
-        let mut placement = Self { room };
+        let mut placement = Self { rooms };
         for backend in &world.backends {
             for transfer in backend.transfers.iter().flatten() {
                 if is_running(transfer.phase) {
@@ -57,15 +74,15 @@ impl Placement {
 
     /// Names of the destinations, in order.
     pub fn destinations(&self) -> impl Iterator<Item = &str> {
-        self.room.keys().map(String::as_str)
+        self.rooms.keys().map(String::as_str)
     }
 
     /// Whether `bytes` can fit at all, before the first is sent.
     pub fn check(&self, bytes: u64) -> Result<(), PlacementProblem> {
-        if self.room.is_empty() {
+        if self.rooms.is_empty() {
             return Err(PlacementProblem::NoDestination);
         }
-        let have = self.room.values().map(|(free, _)| free).sum();
+        let have = self.rooms.values().map(|room| room.free).sum();
         if have < bytes {
             return Err(PlacementProblem::InsufficientCapacity { need: bytes, have });
         }
@@ -74,26 +91,28 @@ impl Placement {
 
     /// Picks a destination for a unit and uses up its room; those in `avoid` come last.
     pub fn choose(&mut self, unit: &UnitSummary, avoid: &[&str]) -> Option<ServerName> {
-        let best = self
-            .room
+        let fits = self
+            .rooms
             .iter()
-            .filter(|(_, (free, _))| *free >= unit.bytes)
-            .max_by(|(a_name, a), (b_name, b)| {
-                let key = |name: &String, (free, weight): &(u64, u64)| {
-                    let avoided = avoid.contains(&name.as_str());
-                    (!avoided, u128::from(*free) * u128::from(*weight))
-                };
-                key(a_name, a).cmp(&key(b_name, b)).then(b_name.cmp(a_name))
-            })
-            .map(|(name, _)| name.clone())?;
-        // An empty unit counts as a page, so that many of them spread.
-        self.take(&best, unit.bytes.max(4096));
+            .filter(|(_, room)| room.free >= unit.bytes);
+        let best = fits.max_by_key(|(name, room)| {
+            let is_new = !avoid.contains(&name.as_str());
+            (
+                is_new,
+                room.hundredths(),
+                Reverse(room.load()),
+                Reverse(*name),
+            )
+        });
+        let best = best?.0.clone();
+        self.take(&best, unit.bytes);
         ServerName::parse(&best).ok()
     }
 
     fn take(&mut self, name: &str, bytes: u64) {
-        if let Some((free, _)) = self.room.get_mut(name) {
-            *free = free.saturating_sub(bytes);
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.free = room.free.saturating_sub(bytes);
+            room.units += 1;
         }
     }
 }
@@ -120,16 +139,25 @@ pub(super) fn is_open(world: &World, backend: &BackendView, status: &BackendStat
     !status.cordoned && !status.deactivated && at_master
 }
 
-fn room_of(world: &World, backend: &BackendView) -> u64 {
+/// The room in the roomiest partition.
+fn room_of(world: &World, backend: &BackendView) -> Room {
     let partitions = backend.status.iter().flat_map(|status| &status.partitions);
-    partitions
+    let rooms = partitions
         .filter(|partition| partition.failed.is_none())
         .map(|partition| {
             let headroom = partition.total_bytes / 100 * world.cluster.headroom_percent;
-            partition.free_bytes.saturating_sub(headroom)
-        })
-        .max()
-        .unwrap_or(0)
+            (
+                partition.free_bytes.saturating_sub(headroom),
+                partition.total_bytes,
+            )
+        });
+    let (free, total) = rooms.max().unwrap_or_default();
+    Room {
+        free,
+        total,
+        weight: u64::from(backend.weight),
+        units: backend.status.as_ref().map_or(0, |status| status.units),
+    }
 }
 
 /// Whether a transfer is still under way.

@@ -85,3 +85,17 @@ fn a_destination_keeps_its_headroom() {
     sim.world.cluster.headroom_percent = 0;
     assert!(sim.run().converged);
 }
+
+/// Two backends on one filesystem report its free space a moment apart; whoever was read later got all users.
+#[test]
+fn small_users_spread_however_little_the_room_differs() {
+    let users: Vec<String> = (0..10).map(|number| format!("user{number}")).collect();
+    let users: Vec<(&str, u64)> = users.iter().map(|user| (user.as_str(), 1000)).collect();
+    let mut sim = Sim::running(&users);
+    sim.status("be-b").partitions[0].free_bytes = 5 * GIB + (10 << 20);
+    sim.status("be-c").partitions[0].free_bytes = 5 * GIB + (9 << 20);
+    sim.get("be-a").wish = Wish::Drained;
+    assert!(sim.run().converged);
+    let here = ["be-b", "be-c"].map(|name| sim.status(name).units);
+    assert_eq!(here, [5, 5]);
+}
