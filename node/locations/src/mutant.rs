@@ -16,6 +16,10 @@ pub enum Fault {
     MasterSkipsSync,
     /// A replica applies a change that does not follow the last one.
     ReplicaIgnoresGaps,
+    /// A rebuilt master proves names unknown before all servers have reported.
+    ProofBeforeReports,
+    /// Rows are applied whatever epoch they were written under.
+    AcceptOldRows,
 }
 
 static CHOSEN: AtomicU8 = AtomicU8::new(Fault::None as u8);

@@ -110,6 +110,7 @@ impl Client {
             78..80 if self.manages => Op::DropFolder {
                 folder: FOLDERS[context.random.index(2)],
             },
+            80 if self.manages && context.random.chance(300) => Op::DropRoot,
             _ => Op::Look {
                 folder,
                 since: self
@@ -131,7 +132,8 @@ impl Client {
     fn message(&mut self, context: &mut Context, folder: Folder, deliver: bool) -> Op {
         let token = context.unique();
         let guid = Guid::from_bytes(*blake3::hash(&content(token)).as_bytes());
-        context.oracle.born(token, guid, &self.root, folder);
+        let named = (token, deliver);
+        context.oracle.born(named, guid, &self.root, folder);
         if deliver {
             self.again.push(token);
             Op::Deliver { token }
@@ -179,6 +181,7 @@ impl Client {
                     .removing(&self.root, folder, Some((*validity, *uid)));
             }
             Op::DropFolder { .. } => context.oracle.removing(&self.root, folder, None),
+            Op::DropRoot => context.oracle.removing_root(&self.root),
             _ => {}
         }
         let id = context.unique();
@@ -309,7 +312,7 @@ impl Client {
 /// The mailbox that an operation is about.
 pub(crate) const fn op_folder(op: &Op) -> Folder {
     match op {
-        Op::Create | Op::Deliver { .. } => "",
+        Op::Create | Op::Deliver { .. } | Op::DropRoot => "",
         Op::Append { folder, .. }
         | Op::Flag { folder, .. }
         | Op::Expunge { folder, .. }

@@ -6,7 +6,7 @@ use murder_locations::name::Name;
 use murder_locations::record::{Position, UnitRecord};
 use murder_locations::replica::{Need, PlacementLimits, Replica, ReplicaOptions, ReplicaReader};
 use murder_locations::request::{Identity, Request, Response, Role, StreamItem, UnitRef};
-use murder_model::{Epoch, RootName, Term, UserName};
+use murder_model::{Epoch, RootName, Term, UnitId, UserName};
 use murder_store::engine::{MemoryDisk, PowerLoss};
 
 use crate::backend_of;
@@ -423,17 +423,17 @@ impl Frontend {
             }
             return;
         }
-        let before = running.roots(context);
+        let before = running.units(context);
         let applied = running.replica.apply(items);
         let Some(need) = context.expect("4 a replica follows", "apply", applied) else {
             return;
         };
-        let after = running.roots(context);
-        for root in before {
-            if !after.contains(&root) {
+        for unit in before {
+            let known = running.reader.unit(unit);
+            if known.is_ok_and(|known| known.is_none()) && !context.oracle.dropped.contains(&unit) {
                 context.violate(
                     "5 nothing is deleted on the word of a partial list",
-                    format!("fe-{} does not know {root} any more", self.index),
+                    format!("fe-{} does not know unit {unit} any more", self.index),
                 );
             }
         }
@@ -451,15 +451,15 @@ impl Frontend {
 }
 
 impl Running {
-    /// Roots that the replica shows; none of them is ever deleted in this world.
-    fn roots(&self, context: &Context) -> Vec<RootName> {
-        let roots = context.oracle.roots.keys();
-        roots
-            .filter(|root| {
-                let known = self.reader.unit_by_root(&Name::from(*root));
-                known.is_ok_and(|unit| unit.is_some())
+    /// Units that the replica shows.
+    fn units(&self, context: &Context) -> Vec<UnitId> {
+        let granted = context.oracle.granted.keys();
+        granted
+            .filter(|unit| {
+                let known = self.reader.unit(**unit);
+                known.is_ok_and(|known| known.is_some())
             })
-            .cloned()
+            .copied()
             .collect()
     }
 

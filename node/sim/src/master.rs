@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use murder_locations::master::{Master, MasterOptions, Since, Snapshot};
 use murder_locations::record::Position;
 use murder_locations::request::{Identity, Request, Response, StreamItem};
+use murder_model::ServerName;
 use murder_store::engine::{MemoryDisk, PowerLoss};
 
 use crate::context::{Context, Timer};
@@ -43,6 +44,8 @@ struct Running {
 pub(crate) struct MasterNode {
     disk: MemoryDisk,
     starts: u64,
+    /// Servers that must report to a database made anew.
+    awaited: Vec<ServerName>,
     running: Option<Running>,
 }
 
@@ -52,6 +55,7 @@ impl MasterNode {
         let options = MasterOptions {
             cache_bytes: 1 << 20,
             ring_changes_max: 40,
+            awaited: self.awaited.clone(),
             ..MasterOptions::default()
         };
         let storage = Storage::open(&self.disk).map_err(|error| error.to_string());
@@ -66,7 +70,8 @@ impl MasterNode {
         for (unit, acknowledged) in context.oracle.granted.clone() {
             let record = reader.unit(unit).ok().flatten();
             let known = record.map(|record| (record.term, record.epoch));
-            if known.is_none_or(|known| known < acknowledged) {
+            let dropped = context.oracle.dropped.contains(&unit);
+            if !dropped && known.is_none_or(|known| known < acknowledged) {
                 context.violate(
                     "O4 a grant is durable",
                     format!("{unit} was granted at {acknowledged:?}, the master has {known:?}"),
@@ -83,6 +88,15 @@ impl MasterNode {
             heard: BTreeMap::new(),
             heard_before: context.unique(),
         });
+    }
+
+    /// Its volume is lost: the next start makes a new database, which waits for these servers.
+    pub(crate) fn lose(&mut self, context: &mut Context, awaited: Vec<ServerName>) {
+        context.trace(|| "master   loses its volume".to_owned());
+        self.running = None;
+        self.disk = MemoryDisk::new();
+        self.awaited = awaited;
+        context.oracle.master_lost();
     }
 
     /// Loses power, or is killed.
@@ -182,6 +196,9 @@ impl MasterNode {
         for ((to, id, _, request), response) in waiting.into_iter().zip(answers) {
             if !matches!(request, Request::Barrier) {
                 context.trace(|| format!("master   {to:?} {request:?} => {response:?}"));
+            }
+            if let (Request::DropUnit { unit, .. }, Response::Done) = (&request, &response) {
+                context.oracle.dropped.insert(*unit);
             }
             if let Response::Flipped(record) | Response::Raised(record) = &response {
                 let told =

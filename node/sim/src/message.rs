@@ -81,6 +81,8 @@ pub(crate) enum Op {
         /// Which.
         folder: Folder,
     },
+    /// DELETE of the root with all that is under it.
+    DropRoot,
 }
 
 /// One message of a [`Listing`].
@@ -169,8 +171,11 @@ pub(crate) enum Peer {
         /// The source's epoch.
         epoch: Epoch,
     },
-    /// The destination takes rows, from step 0 on.
-    Staged,
+    /// The destination takes rows, steps counted from 0.
+    Staged {
+        /// Everything up to this change is there already.
+        reached: u64,
+    },
     /// A step of a round.
     Rows {
         /// Number of the step in this move.
@@ -179,6 +184,8 @@ pub(crate) enum Peer {
         rows: Vec<TransferRow>,
         /// Bytes of those that need them.
         contents: Vec<Option<Vec<u8>>>,
+        /// With this step everything up to this change is there.
+        covered: Option<u64>,
     },
     /// A step is durable.
     Imported {
@@ -213,14 +220,21 @@ pub(crate) enum Peer {
         /// The freeze that was given up.
         attempt: Attempt,
     },
+    /// The destination has started anew: the conversation must be, too.
+    Lost,
     /// The destination cannot go on with this move.
     Refused,
     /// The destination asks whether the move still is.
     Question,
     /// The source says that it is over.
     Over,
-    /// The flip was answered: ask the master.
+    /// The flip was answered: ask the master. Repeated until the destination serves.
     Flipped,
+    /// The destination serves, or has served, what was flipped: the source's copy is of no use.
+    Serving {
+        /// Its epoch.
+        epoch: Epoch,
+    },
 }
 
 /// What is sent.

@@ -34,11 +34,15 @@ pub enum Mutant {
     ReplicaIgnoresGaps,
     /// A frontend refuses unknown names for good without proof that it is fresh.
     RefuseWhenStale,
+    /// A rebuilt master proves names unknown before all servers have reported.
+    ProofBeforeReports,
+    /// The master applies rows whatever epoch they were written under.
+    AcceptOldRows,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::SkipSync,
         Self::AnswerBeforeApply,
         Self::LsnOnlyAtCheckpoint,
@@ -53,6 +57,8 @@ impl Mutant {
         Self::MasterSkipsSync,
         Self::ReplicaIgnoresGaps,
         Self::RefuseWhenStale,
+        Self::ProofBeforeReports,
+        Self::AcceptOldRows,
     ];
 
     /// Its name on the command line.
@@ -72,6 +78,8 @@ impl Mutant {
             Self::MasterSkipsSync => "master-skips-sync",
             Self::ReplicaIgnoresGaps => "replica-ignores-gaps",
             Self::RefuseWhenStale => "refuse-when-stale",
+            Self::ProofBeforeReports => "proof-before-reports",
+            Self::AcceptOldRows => "accept-old-rows",
         }
     }
 
@@ -116,6 +124,8 @@ mod chosen {
                 Some(Self::DeleteOnPartialList) => locations::Fault::DeleteOnPartialList,
                 Some(Self::MasterSkipsSync) => locations::Fault::MasterSkipsSync,
                 Some(Self::ReplicaIgnoresGaps) => locations::Fault::ReplicaIgnoresGaps,
+                Some(Self::ProofBeforeReports) => locations::Fault::ProofBeforeReports,
+                Some(Self::AcceptOldRows) => locations::Fault::AcceptOldRows,
                 _ => locations::Fault::None,
             });
         }

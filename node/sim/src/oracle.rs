@@ -53,6 +53,10 @@ pub(crate) struct Fate {
     pub(crate) place: Option<(u32, u32, Millis)>,
     /// When it was acknowledged or seen.
     pub(crate) known_at: Option<Millis>,
+    /// Its sender knows that it is there.
+    acknowledged: bool,
+    /// It is sent again until it is acknowledged.
+    repeated: bool,
     pub(crate) removal: Removal,
     /// Flags that were acknowledged, with the time.
     pub(crate) flags: Vec<(SystemFlags, Millis)>,
@@ -93,6 +97,14 @@ pub(crate) struct Oracle {
     pub(crate) mailboxes: BTreeMap<(RootName, Folder), Mailbox>,
     /// Roots that somebody was told of, and when.
     pub(crate) roots: BTreeMap<RootName, Millis>,
+    /// Roots whose deletion is under way, or whose outcome nobody knows.
+    doubtful: BTreeSet<RootName>,
+    /// When roots were last deleted.
+    removed: BTreeMap<RootName, Millis>,
+    /// How often the master lost all it had.
+    pub(crate) masters_lost: u64,
+    /// Units that the master dropped.
+    pub(crate) dropped: BTreeSet<UnitId>,
     /// Durable records of each unit, by backend.
     records: BTreeMap<UnitId, BTreeMap<usize, OwnershipRecord>>,
     versions: BTreeMap<(UnitId, Term, Epoch), ServerName>,
@@ -105,8 +117,14 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     /// A message is about to be sent for the first time.
-    pub(crate) fn born(&mut self, token: u64, guid: Guid, root: &RootName, folder: Folder) {
-        let tainted = self.mailbox(root, folder).tainted;
+    pub(crate) fn born(
+        &mut self,
+        (token, repeated): (u64, bool),
+        guid: Guid,
+        root: &RootName,
+        folder: Folder,
+    ) {
+        let tainted = self.mailbox(root, folder).tainted || self.doubtful.contains(root);
         self.tokens.insert(guid, token);
         self.fates.insert(
             token,
@@ -115,6 +133,8 @@ impl Oracle {
                 folder,
                 place: None,
                 known_at: None,
+                acknowledged: false,
+                repeated,
                 removal: if tainted { Removal::Asked } else { Removal::No },
                 flags: Vec::new(),
                 seen: BTreeMap::new(),
@@ -147,6 +167,37 @@ impl Oracle {
             let meant = fate.root == *root && fate.folder == folder;
             if meant && (at.is_none() || only == Some(*token)) && fate.removal == Removal::No {
                 fate.removal = Removal::Asked;
+            }
+        }
+    }
+
+    /// The root is about to be deleted: until that is answered, nothing is known of it.
+    pub(crate) fn removing_root(&mut self, root: &RootName) {
+        self.roots.remove(root);
+        self.doubtful.insert(root.clone());
+        for fate in self.fates.values_mut() {
+            if fate.root == *root && fate.removal == Removal::No {
+                fate.removal = Removal::Asked;
+            }
+        }
+        for ((of, _), mailbox) in &mut self.mailboxes {
+            if of == root {
+                mailbox.exists = None;
+            }
+        }
+    }
+
+    /// The root is gone; what was known in it before the question is, too.
+    fn root_removed(&mut self, root: &RootName, sent: &Marks, now: Millis) {
+        self.doubtful.remove(root);
+        for fate in self.fates.values_mut() {
+            // Of a delivery, which is repeated, an early copy may still be on its way.
+            if fate.root == *root
+                && fate.acknowledged
+                && !fate.repeated
+                && fate.known_at.is_some_and(|known| known < sent.at)
+            {
+                fate.removal = Removal::Done(now);
             }
         }
     }
@@ -185,7 +236,18 @@ impl Oracle {
             }
             (Op::Create, Outcome::Created) => {
                 self.acknowledged += 1;
-                self.roots.entry(root.clone()).or_insert(now);
+                if !self.doubtful.contains(root) && !self.was_removed(root, sent) {
+                    self.roots.entry(root.clone()).or_insert(now);
+                }
+            }
+            (Op::DropRoot, Outcome::Done) => {
+                self.acknowledged += 1;
+                self.removed.insert(root.clone(), now);
+                self.root_removed(root, sent, now);
+            }
+            // Refused: nothing happened.
+            (Op::DropRoot, Outcome::NoSuchRoot | Outcome::Unavailable | Outcome::Refused(_)) => {
+                self.doubtful.remove(root);
             }
             (_, Outcome::NoSuchRoot)
                 if self.roots.get(root).is_some_and(|known| *known < sent.at) =>
@@ -205,10 +267,15 @@ impl Oracle {
             ) => {
                 self.acknowledged += 1;
                 self.stored(*token, (*validity, *uid), *mod_seq, sent, now)?;
+                self.fate(*token)?.acknowledged = true;
+                if !self.doubtful.contains(root) && !self.was_removed(root, sent) {
+                    self.roots.entry(root.clone()).or_insert(now);
+                }
             }
             (Op::Deliver { token }, Outcome::Duplicate) => {
                 self.acknowledged += 1;
                 let fate = self.fate(*token)?;
+                fate.acknowledged = true;
                 fate.known_at.get_or_insert(now);
             }
             (
@@ -274,6 +341,11 @@ impl Oracle {
         Ok(())
     }
 
+    /// What was asked before a deletion was answered says nothing of what came after.
+    fn was_removed(&self, root: &RootName, sent: &Marks) -> bool {
+        self.removed.get(root).is_some_and(|when| *when >= sent.at)
+    }
+
     fn fate(&mut self, token: u64) -> Result<&mut Fate, Violation> {
         self.fates
             .get_mut(&token)
@@ -319,6 +391,13 @@ impl Oracle {
     /// Somebody was told that the message is at this place.
     fn placed(&mut self, token: u64, at: (u32, u32), now: Millis) -> Checked {
         let fate = self.fate(token)?;
+        if let Some((validity, _, _)) = fate.place
+            && validity != at.0
+            && fate.removal != Removal::No
+        {
+            // It came again into a root that was deleted meanwhile.
+            fate.place = None;
+        }
         if let Some((validity, uid, _)) = fate.place
             && (validity, uid) != at
         {
@@ -383,15 +462,17 @@ impl Oracle {
                     format!("message {token} was removed and is there"),
                 );
             }
+            let settled = fate.removal == Removal::No;
             for (flags, when) in &fate.flags {
-                if *when < sent.at && !message.flags.contains(*flags) {
+                if settled && *when < sent.at && !message.flags.contains(*flags) {
                     return broken(
                         "1 a reply is a promise",
                         format!("message {token} lost {flags:?}"),
                     );
                 }
             }
-            if fate.seen.get(user).is_some_and(|when| *when < sent.at)
+            if settled
+                && fate.seen.get(user).is_some_and(|when| *when < sent.at)
                 && !message.flags.contains(SystemFlags::SEEN)
             {
                 return broken(
@@ -485,6 +566,12 @@ impl Oracle {
             );
         }
         Ok(())
+    }
+
+    /// What the master acknowledged is to be found with the servers now.
+    pub(crate) fn master_lost(&mut self) {
+        self.granted.clear();
+        self.masters_lost += 1;
     }
 
     /// The master said that a server has a unit.

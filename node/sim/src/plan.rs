@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) moves: u64,
     /// How long things fail.
     pub(crate) chaos: Millis,
+    /// The master may lose its volume.
+    pub(crate) masters_lost: bool,
     /// Rows of a step of a move.
     pub(crate) step_rows: usize,
     /// A freeze that takes longer is given up.
@@ -45,6 +47,7 @@ impl Plan {
             crashes: [0, 200, 400, 600][random.index(4)],
             moves: [200, 400, 800][random.index(3)],
             chaos: random.between(4000, 9000),
+            masters_lost: random.chance(400),
             step_rows: [1, 3, 20][random.index(3)],
             freeze: [25, 80, 500][random.index(3)],
             servers: Vec::new(),

@@ -193,10 +193,15 @@ impl World {
         match victim {
             Address::Master if self.master.is_up() => match way {
                 0..5 => return self.master.arm(writes),
+                5 if context.plan.masters_lost => {
+                    let servers = self.backends.iter().map(|backend| backend.name.clone());
+                    self.master.lose(context, servers.collect());
+                }
                 _ => self.master.crash(context, loss),
             },
             Address::Backend(index) if self.backends[index].is_up() => match way {
-                0..5 => return self.backends[index].arm(writes),
+                0..4 => return self.backends[index].arm(writes),
+                4 => return self.backends[index].fail_syncs(writes / 3),
                 5 => self.backends[index].stop(context, true),
                 6 => self.backends[index].stop(context, false),
                 _ => self.backends[index].crash(context, loss),

@@ -83,12 +83,18 @@ impl Backend {
         if running.is_frozen(unit) {
             return self.hold(context, call);
         }
+        if matches!(call.op, Op::DropRoot) && running.moves.contains_key(&unit) {
+            return self.answer(context, &call, Outcome::Unavailable);
+        }
         *running.passes.entry(unit).or_default() += 1;
-        let work = Work::Call {
-            unit,
-            root: call.root,
-            user: call.user,
-            op: call.op,
+        let work = match call.op {
+            Op::DropRoot => Work::DropRoot { unit },
+            op => Work::Call {
+                unit,
+                root: call.root,
+                user: call.user,
+                op,
+            },
         };
         let then = Then::Answer {
             to: call.from,

@@ -1,8 +1,8 @@
 //! A move as its destination sees it: stage, import, prepare, wait for the grant.
 
 use murder_locations::ownership::OwnershipEvent;
-use murder_model::{Attempt, MoveId, ServerName, UnitId, UnitState};
-use murder_store::mail::MailError;
+use murder_model::{Attempt, Epoch, MoveId, ServerName, UnitId, UnitState};
+use murder_store::mail::{self, MailError};
 
 use super::job::{Done, Work};
 use super::{Backend, Then};
@@ -66,7 +66,17 @@ impl Backend {
                 step,
                 rows,
                 contents,
-            } => self.rows(context, from, of, step, (rows, contents)),
+                covered,
+            } => {
+                let work = Work::Import {
+                    unit,
+                    move_id,
+                    rows,
+                    contents,
+                    covered,
+                };
+                self.rows(context, from, of, step, work);
+            }
             Peer::Prepare {
                 attempt,
                 epoch,
@@ -91,10 +101,47 @@ impl Backend {
                 let event = OwnershipEvent::DropStaging { move_id, attempt };
                 self.enqueue(context, Work::event(unit, event), Then::Nothing);
             }
-            Peer::Flipped => self.ask_find(context, unit),
+            Peer::Flipped => self.flipped(context, from, of),
+            Peer::Serving { epoch } => self.taken_over(context, unit, epoch),
             message => self.answer_of_destination(context, source, of, message),
         }
         self.heard(context, unit, move_id);
+    }
+
+    /// The source says that it was told of the flip.
+    fn flipped(&mut self, context: &mut Context, from: Address, (unit, move_id): (UnitId, MoveId)) {
+        let record = self
+            .running
+            .as_ref()
+            .and_then(|running| running.units.get(&unit));
+        match record {
+            Some(record)
+                if !matches!(
+                    record.state,
+                    UnitState::Staging { .. } | UnitState::Prepared { .. }
+                ) =>
+            {
+                let epoch = record.epoch;
+                self.to_source(context, from, (unit, move_id), Peer::Serving { epoch });
+            }
+            _ => self.ask_find(context, unit),
+        }
+    }
+
+    /// The destination of a flip serves: what is left here may go. Not before: if the master were lost,
+    /// only this server's record would say who was given the unit.
+    fn taken_over(&mut self, context: &mut Context, unit: UnitId, epoch: Epoch) {
+        let record = self
+            .running
+            .as_ref()
+            .and_then(|running| running.units.get(&unit));
+        let over = record.is_some_and(|record| {
+            matches!(record.state, UnitState::Moved { epoch: granted, .. } if granted <= epoch)
+        });
+        if over {
+            let event = OwnershipEvent::GraceOver;
+            self.enqueue(context, Work::event(unit, event), Then::Nothing);
+        }
     }
 
     fn heard(&mut self, context: &Context, unit: UnitId, move_id: MoveId) {
@@ -131,7 +178,7 @@ impl Backend {
         from: Address,
         (unit, move_id): (UnitId, MoveId),
         step: u64,
-        (rows, contents): (Vec<murder_store::mail::TransferRow>, Vec<Option<Vec<u8>>>),
+        work: Work,
     ) {
         let staging = self
             .running
@@ -139,16 +186,10 @@ impl Backend {
             .and_then(|running| running.stagings.get_mut(&unit))
             .filter(|staging| staging.move_id == move_id);
         let message = match staging {
-            None => Peer::Refused,
+            None => Peer::Lost,
             Some(staging) if staging.next == step => {
                 staging.next += 1;
                 staging.last = None;
-                let work = Work::Import {
-                    unit,
-                    move_id,
-                    rows,
-                    contents,
-                };
                 let reply = Reply::Imported(step);
                 return self.then_reply(context, from, (unit, move_id), work, reply);
             }
@@ -191,9 +232,7 @@ impl Backend {
         let message = match (reply, done) {
             (Reply::Staged, Ok(Done::Recorded(Ok(_)))) => {
                 let known = running.stagings.get(&unit);
-                if known.is_none_or(|known| known.move_id != move_id) {
-                    // A copy that an earlier start of this server began is not gone on with: what
-                    // came here since then is not known.
+                if known.is_none_or(|known| known.move_id != move_id || known.next > 0) {
                     let staging = Staging {
                         move_id,
                         next: 0,
@@ -202,7 +241,13 @@ impl Backend {
                     };
                     running.stagings.insert(unit, staging);
                 }
-                Peer::Staged
+                let rows = running.snapshots.read().map_err(MailError::from);
+                let read = rows.and_then(|rows| mail::unit(&rows, &unit));
+                let Some(row) = context.expect("4 a backend answers", "read unit", read) else {
+                    return;
+                };
+                let reached = row.map_or(0, |row| row.change);
+                Peer::Staged { reached }
             }
             (Reply::Imported(step), Ok(Done::Imported(missing))) => {
                 let message = Peer::Imported { step, missing };

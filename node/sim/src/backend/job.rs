@@ -3,7 +3,7 @@
 use murder_locations::ownership::{self, Here, OwnershipEvent, OwnershipRefusal};
 use murder_model::{
     Acl, EmailId, Guid, InternalDate, MailboxName, ModSeq, MoveId, OwnershipRecord, RootName,
-    ServerName, SystemFlags, Term, Timestamp, UidSet, UnitId, UnitState, UserName,
+    ServerName, SystemFlags, Term, Timestamp, UidSet, UnitDigest, UnitId, UnitState, UserName,
 };
 use murder_store::engine::Tx;
 use murder_store::mail::{
@@ -17,6 +17,16 @@ use crate::random::Random;
 
 /// Rows that are dropped in one operation.
 const DROP_ROWS: usize = 10_000;
+const NOTHING: UnitHead = UnitHead {
+    change: 0,
+    digest: UnitDigest::from_bytes([0; 32]),
+    outbox: 0,
+    uid_validity_floor: 0,
+    forgotten: 0,
+    mailboxes: 0,
+    messages: 0,
+    bytes: 0,
+};
 const STRUCTURE: &[u8] = b"structure";
 
 /// What is done in a batch.
@@ -39,6 +49,7 @@ pub(super) enum Work {
         move_id: MoveId,
         rows: Vec<TransferRow>,
         contents: Vec<Option<Vec<u8>>>,
+        covered: Option<u64>,
     },
     /// The end of a move's last round: digests are compared.
     Prepare {
@@ -52,6 +63,8 @@ pub(super) enum Work {
     Publish { unit: UnitId },
     /// Old marks and deliveries go.
     Prune { unit: UnitId, before: Millis },
+    /// A root and all that is under it go.
+    DropRoot { unit: UnitId },
     /// A record that the rules did not allow (a fault).
     Force { record: OwnershipRecord },
 }
@@ -106,6 +119,7 @@ impl Job {
                 move_id,
                 rows,
                 contents,
+                covered,
             } => {
                 let staging = mail::ownership(tx, unit)?.is_some_and(|record| {
                     matches!(record.state, UnitState::Staging { move_id: of, .. } if of == *move_id)
@@ -120,7 +134,11 @@ impl Job {
                         bytes.map(|bytes| (bytes, STRUCTURE))
                     })
                     .collect();
-                mail::import_rows(tx, unit, rows, &contents).map(Done::Imported)
+                let missing = mail::import_rows(tx, unit, rows, &contents)?;
+                if let Some(change) = covered.filter(|_| missing.is_empty()) {
+                    reach(tx, unit, change)?;
+                }
+                Ok(Done::Imported(missing))
             }
             Work::Prepare { unit, event, head } => {
                 let prepared = mail::ownership(tx, unit)?
@@ -143,6 +161,14 @@ impl Job {
                 mail::prune_marks(tx, unit, 0, before, 100)?;
                 Ok(Done::Nothing)
             }
+            Work::DropRoot { unit } => {
+                for (_, row) in mail::mailboxes(tx, unit)?.into_iter().rev() {
+                    if let Some(row) = row {
+                        mail::delete_mailbox(tx, &row.id, self.timestamp())?;
+                    }
+                }
+                self.event(tx, unit, OwnershipEvent::Deleted)
+            }
             Work::Force { record } => {
                 mail::put_ownership(tx, record)?;
                 Ok(Done::Recorded(Ok(record.clone())))
@@ -162,10 +188,24 @@ impl Job {
             server: &self.server,
             promised: self.promised,
         };
-        let after = match ownership::next(here, before.as_ref(), event) {
+        let taken_up = match &event {
+            OwnershipEvent::Stage {
+                move_id, attempt, ..
+            } => Some((*move_id, *attempt)),
+            _ => None,
+        };
+        let mut after = match ownership::next(here, before.as_ref(), event) {
             Ok(after) => after,
             Err(refusal) => return Ok(Done::Recorded(Err(refusal))),
         };
+        if let (Some((move_id, attempt)), UnitState::Prepared { .. }) = (taken_up, &after.state) {
+            // Whatever freeze it was prepared for, the source has given that one up.
+            let event = OwnershipEvent::AbortAttempt { move_id, attempt };
+            after = match ownership::next(here, Some(&after), event) {
+                Ok(after) => after,
+                Err(refusal) => return Ok(Done::Recorded(Err(refusal))),
+            };
+        }
         if before.as_ref() == Some(&after) {
             return Ok(Done::Recorded(Ok(after)));
         }
@@ -182,6 +222,7 @@ impl Job {
                 if !copies(was) || move_of(was) != Some(*move_id) =>
             {
                 mail::drop_unit(tx, unit, DROP_ROWS)?;
+                mail::import_head(tx, unit, &NOTHING)?;
             }
             (Some(_), UnitState::Gone) => {
                 mail::drop_unit(tx, unit, DROP_ROWS)?;
@@ -290,10 +331,18 @@ impl Job {
                 Outcome::Done
             }
             Op::Create => Outcome::Created,
-            Op::Look { .. } => Outcome::Unavailable,
+            Op::DropRoot | Op::Look { .. } => Outcome::Unavailable,
         };
         Ok(Done::Outcome(outcome))
     }
+}
+
+/// Notes that everything up to a change is here, as a resumed copy asks for it.
+fn reach(tx: &mut Tx<'_>, id: &UnitId, change: u64) -> Result<(), MailError> {
+    if mail::unit(tx, id)?.is_some_and(|unit| unit.change < change) {
+        mail::import_head(tx, id, &UnitHead { change, ..NOTHING })?;
+    }
+    Ok(())
 }
 
 /// The move that a copy belongs to.

@@ -9,7 +9,9 @@ use murder_locations::request::{
     Identity, Name, Refusal, Report, ReportedUnit, Request, Response, Role, Row, RowOp, UnitRef,
     Verdict,
 };
-use murder_model::{OutboxNumber, OwnershipRecord, PartitionName, Term, UnitId, UnitState};
+use murder_model::{
+    Attempt, OutboxNumber, OwnershipRecord, PartitionName, Term, UnitId, UnitState,
+};
 use murder_store::mail::{self, Grant, OutboxOperation};
 
 use super::job::Work;
@@ -293,6 +295,12 @@ impl Backend {
                     Refusal::NotReported | Refusal::UnknownServer | Refusal::WrongTerm { .. },
                 ),
             ) => self.report(context),
+            // Another master than the one that was reported to.
+            (_, Response::Refused(Refusal::AwaitingReports(servers)))
+                if servers.contains(&self.name) && running.link.reported =>
+            {
+                self.report(context);
+            }
             (_, Response::Refused(Refusal::Blocked)) => {
                 context.violate("O8 only a restored volume goes back", self.name.to_string());
             }
@@ -327,6 +335,10 @@ impl Backend {
             (Purpose::Settle(unit, spoken), response) => {
                 self.settled(context, *unit, *spoken, response);
             }
+            // What is left of it here is worth nothing.
+            (Purpose::Find(unit), Response::Refused(Refusal::UnitDropped)) => {
+                self.unit_dropped(context, *unit);
+            }
             (Purpose::Find(unit), Response::Unit(Some(record))) => {
                 self.master_says(context, *unit, &record);
             }
@@ -351,7 +363,8 @@ impl Backend {
                 };
                 self.enqueue(context, Work::event(unit, event), Then::Nothing);
             }
-            Verdict::Dropped | Verdict::RootTaken(_) => {
+            Verdict::Dropped => self.unit_dropped(context, unit),
+            Verdict::RootTaken(_) => {
                 let Some(record) = self
                     .running
                     .as_ref()
@@ -443,6 +456,21 @@ impl Backend {
         self.enqueue(context, Work::event(unit, event), Then::Nothing);
     }
 
+    /// The master dropped a unit of which there is a copy here.
+    fn unit_dropped(&mut self, context: &mut Context, unit: UnitId) {
+        let record = self
+            .running
+            .as_ref()
+            .and_then(|running| running.units.get(&unit));
+        if let Some(UnitState::Staging { move_id, .. } | UnitState::Prepared { move_id, .. }) =
+            record.map(|record| record.state.clone())
+        {
+            let attempt = Attempt::new(u32::MAX);
+            let event = OwnershipEvent::DropStaging { move_id, attempt };
+            self.enqueue(context, Work::event(unit, event), Then::Nothing);
+        }
+    }
+
     /// The answer to a flip or settle.
     fn settled(&mut self, context: &mut Context, unit: UnitId, spoken: Term, told: Response) {
         let answer = match told {
@@ -516,6 +544,20 @@ impl Backend {
                 special_use,
                 selectable: true,
             },
+            // The root goes last, and the unit with it.
+            OutboxOperation::Delete { name } if name.is_root() => {
+                let validity = mail::unit(&rows, &row.unit)
+                    .ok()
+                    .flatten()
+                    .map_or(u32::MAX - 1, |unit| unit.uid_validity_floor);
+                let request = Request::DropUnit {
+                    unit: row.unit,
+                    epoch: row.epoch,
+                    number: row.number,
+                    uidvalidity_max: validity,
+                };
+                return self.ask(context, Purpose::Row(row.unit, place), request);
+            }
             OutboxOperation::Delete { name } => RowOp::Delete {
                 name: Name::from(&name),
             },
@@ -535,7 +577,13 @@ impl Backend {
 
     fn row_told(&mut self, context: &mut Context, unit: UnitId, place: u64, told: &Response) {
         match told {
-            Response::RowsApplied { .. } => self.row_done(context, place),
+            Response::RowsApplied { .. }
+            | Response::Done
+            | Response::Refused(Refusal::UnitDropped) => self.row_done(context, place),
+            Response::Refused(Refusal::IncompleteRestatement { .. }) => {
+                self.row_done(context, place);
+                self.enqueue(context, Work::Publish { unit }, Then::Nothing);
+            }
             Response::Refused(refusal) => {
                 context.trace(|| format!("{}     row {place} {}", self.name, refused(refusal)));
                 let epoch = self

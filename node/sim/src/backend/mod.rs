@@ -93,6 +93,8 @@ pub(crate) struct Backend {
     pub(crate) name: ServerName,
     id: ServerId,
     disk: MemoryDisk,
+    /// Every sync of the disk fails from some time on.
+    syncs_fail: bool,
     identity: [u8; 16],
     incarnation: Incarnation,
     promised: Term,
@@ -108,6 +110,7 @@ impl Backend {
             name: server_name(index),
             id,
             disk: MemoryDisk::new(),
+            syncs_fail: false,
             identity: context.random.id(),
             incarnation: Incarnation::new(0),
             promised: Term::new(0),
@@ -229,6 +232,28 @@ impl Backend {
         let after = self.disk.after(loss);
         self.running = None;
         self.disk = after;
+        self.syncs_fail = false;
+    }
+
+    /// Syncs fail, from the one after so many more on.
+    pub(crate) fn fail_syncs(&mut self, after: u64) {
+        self.disk.fail_syncs_after(after);
+        self.syncs_fail = true;
+    }
+
+    /// A write failed. If that is the disk's fault, the partition has stopped, nobody is answered,
+    /// and the process is started anew.
+    fn write_failed(&mut self, context: &mut Context, error: &dyn std::fmt::Display) {
+        if !self.syncs_fail {
+            return context.violate("4 a backend answers", format!("write: {error}"));
+        }
+        let loss = match context.random.below(2) {
+            0 => PowerLoss::KeepAll,
+            _ => PowerLoss::Torn(context.random.bits()),
+        };
+        self.crash(context, loss);
+        let back = context.now + context.random.between(50, 800);
+        context.at(back, Event::Restart(self.address()));
     }
 
     /// Ends; in order, or by an error that drops everything where it stands.
@@ -236,8 +261,13 @@ impl Backend {
         context.trace(|| format!("{}     stops, in order: {in_order}", self.name));
         if let Some(running) = self.running.take()
             && in_order
+            && let Err(error) = running.partition.close()
+            && !self.syncs_fail
         {
-            context.expect("4 a backend stops", "close", running.partition.close());
+            context.violate("4 a backend stops", format!("close: {error}"));
+        }
+        if std::mem::take(&mut self.syncs_fail) {
+            self.disk = self.disk.after(PowerLoss::KeepAll);
         }
     }
 
@@ -375,11 +405,8 @@ impl Backend {
             context.at(back, Event::Restart(address));
             return;
         }
-        if context
-            .expect("4 a backend answers", "commit", committed)
-            .is_none()
-        {
-            return;
+        if let Err(error) = committed {
+            return self.write_failed(context, &error);
         }
         for ((job, then), done) in queue.into_iter().zip(done) {
             self.finish(context, &job, then, done);
@@ -433,6 +460,7 @@ impl Backend {
                 self.give_back(context, unit);
                 let outcome = match done {
                     Ok(Done::Outcome(outcome)) => outcome,
+                    Ok(Done::Recorded(Err(refusal))) => Outcome::Refused(refusal.to_string()),
                     Ok(_) => Outcome::Done,
                     Err(mail::MailError::NotOwner(_)) => Outcome::Unavailable,
                     Err(mail::MailError::Store(error)) => {
@@ -491,11 +519,16 @@ impl Backend {
         };
         if context.random.chance(150) {
             let made = running.partition.checkpoint();
-            if self.disk.captured().is_none() {
-                context.expect("4 a backend answers", "checkpoint", made);
+            if let Err(error) = made
+                && self.disk.captured().is_none()
+            {
+                return self.write_failed(context, &error);
             }
         }
-        let mut due = Vec::new();
+        let Some(running) = &self.running else {
+            return;
+        };
+        let (mut due, mut over) = (Vec::new(), Vec::new());
         for (unit, record) in &running.units {
             let age = context.now - running.since.get(unit).copied().unwrap_or(0);
             match record.state {
@@ -508,17 +541,24 @@ impl Backend {
                         before,
                     });
                 }
-                UnitState::Moved { .. } if age > crate::plan::GRACE => {
-                    due.push(Work::event(
-                        *unit,
-                        murder_locations::ownership::OwnershipEvent::GraceOver,
-                    ));
+                UnitState::Moved { ref to, .. } if age > crate::plan::GRACE => {
+                    over.push((*unit, to.clone()));
                 }
                 _ => {}
             }
         }
         for work in due {
             self.enqueue(context, work, Then::Nothing);
+        }
+        for (unit, to) in over {
+            if let Some(to) = crate::backend_of(&to).filter(|_| context.random.chance(300)) {
+                let payload = Payload::Peer {
+                    unit,
+                    move_id: MoveId::from_bytes([0; 16]),
+                    message: crate::message::Peer::Flipped,
+                };
+                context.send(self.address(), Address::Backend(to), payload);
+            }
         }
     }
 }

@@ -233,7 +233,16 @@ impl Backend {
             return self.asked(context, from, (unit, move_id), &message);
         };
         match (stage, message) {
-            (Stage::Asking, Peer::Staged) => self.begin_round(context, unit, 0),
+            (Stage::Asking, Peer::Staged { reached }) => {
+                if let Some(moving) = self
+                    .running
+                    .as_mut()
+                    .and_then(|running| running.moves.get_mut(&unit))
+                {
+                    moving.step = 0;
+                }
+                self.begin_round(context, unit, reached);
+            }
             (Stage::Copying(round), Peer::Imported { step, missing }) => {
                 self.imported(context, unit, round, step, &missing);
             }
@@ -246,9 +255,34 @@ impl Backend {
                 self.prepared(context, unit, attempt, digest);
             }
             (Stage::LettingGo, _) => {}
+            (Stage::Copying(_), Peer::Lost) => self.take_up_again(context, unit),
+            (_, Peer::Prepared { attempt, digest }) if Mutant::AcceptOldPrepared.is_on() => {
+                self.prepared(context, unit, attempt, digest);
+            }
             (_, Peer::Refused) => self.give_up(context, unit, "the destination refused"),
             _ => {}
         }
+    }
+
+    /// The destination has lost the thread: it says how far it is.
+    fn take_up_again(&mut self, context: &mut Context, unit: UnitId) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let record = running.units.get(&unit).cloned();
+        let (Some(record), Some(moving)) = (record, running.moves.get_mut(&unit)) else {
+            return;
+        };
+        moving.frozen = false;
+        moving.stage = Stage::Asking;
+        let message = Peer::Stage {
+            root: record.root,
+            attempt: moving.attempt,
+            epoch: record.epoch,
+        };
+        context.trace(|| format!("{}     takes a move up again", self.name));
+        self.say(context, unit, message);
+        self.release_held(context);
     }
 
     fn attempt_of(&self, unit: UnitId) -> Option<Attempt> {
@@ -356,6 +390,7 @@ impl Backend {
             round.places.push(blob.map(|blob| blob.place));
         }
         let rows = round.sent.clone();
+        let covered = round.next.is_none().then_some(round.upto);
         let Some(moving) = self
             .running
             .as_mut()
@@ -369,6 +404,7 @@ impl Backend {
             step,
             rows,
             contents,
+            covered,
         };
         self.say(context, unit, message);
     }
@@ -419,6 +455,7 @@ impl Backend {
                 .map(|place| place.and_then(|place| self.bytes(context, place)))
                 .collect();
             (round.sent, round.places) = (rows.clone(), places);
+            let covered = round.next.is_none().then_some(round.upto);
             if let Some(moving) = self
                 .running
                 .as_mut()
@@ -430,6 +467,7 @@ impl Backend {
                 step,
                 rows,
                 contents,
+                covered,
             };
             return self.say(context, unit, message);
         }
