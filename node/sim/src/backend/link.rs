@@ -4,18 +4,13 @@
 use std::collections::BTreeMap;
 
 use murder_locations::ownership::{OwnershipEvent, SettleAnswer};
-use murder_locations::record::{Addresses, HostPort, PartitionSpace, UnitRecord};
-use murder_locations::request::{
-    Identity, Name, Refusal, Report, ReportedUnit, Request, Response, Role, Row, RowOp, UnitRef,
-    Verdict,
-};
-use murder_model::{
-    Attempt, OutboxNumber, OwnershipRecord, PartitionName, Term, UnitId, UnitState,
-};
-use murder_store::mail::{self, Grant, OutboxOperation};
+use murder_locations::record::UnitRecord;
+use murder_locations::request::{Identity, Refusal, Request, Response, Role, UnitRef};
+use murder_model::{Attempt, OwnershipRecord, PartitionName, Term, UnitId, UnitState};
+use murder_store::mail::Grant;
 
 use super::job::Work;
-use super::{Backend, Then, refused};
+use super::{Backend, Then};
 use crate::backend_of;
 use crate::context::Context;
 use crate::message::{Address, Millis, Payload, Peer};
@@ -26,7 +21,7 @@ const PATIENCE: Millis = 700;
 
 /// What an answer of the master is for.
 #[derive(Clone, Debug)]
-enum Purpose {
+pub(super) enum Purpose {
     Report,
     Unit(UnitId),
     ReportDone,
@@ -45,10 +40,10 @@ pub(super) struct Link {
     /// The master has the whole report.
     pub(super) reported: bool,
     /// Units that are still to be reported.
-    report: Vec<UnitId>,
-    pending: BTreeMap<u64, (Purpose, Millis)>,
+    pub(super) report: Vec<UnitId>,
+    pub(super) pending: BTreeMap<u64, (Purpose, Millis)>,
     /// Place of the last outbox row that the master acknowledged.
-    acknowledged: u64,
+    pub(super) acknowledged: u64,
 }
 
 impl Link {
@@ -68,7 +63,7 @@ impl Link {
         })
     }
 
-    fn is_publishing(&self) -> bool {
+    pub(super) fn is_publishing(&self) -> bool {
         self.pending
             .values()
             .any(|(purpose, _)| matches!(purpose, Purpose::Row(..)))
@@ -80,7 +75,7 @@ pub(super) fn partition() -> PartitionName {
 }
 
 impl Backend {
-    fn ask(&mut self, context: &mut Context, purpose: Purpose, request: Request) {
+    pub(super) fn ask(&mut self, context: &mut Context, purpose: Purpose, request: Request) {
         let address = self.address();
         let Some(running) = &mut self.running else {
             return;
@@ -206,76 +201,6 @@ impl Backend {
         self.ask(context, Purpose::Find(unit), request);
     }
 
-    fn report(&mut self, context: &mut Context) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        running.link.pending.clear();
-        running.link.reported = false;
-        let at = |port| HostPort {
-            host: "sim.example".to_owned(),
-            port,
-        };
-        let mut start_id = [0; 16];
-        start_id[..8].copy_from_slice(&self.incarnation.get().to_be_bytes());
-        let report = Report {
-            server_id: self.id,
-            incarnation: self.incarnation,
-            start_id,
-            addresses: Addresses {
-                imap: at(143),
-                imaps: None,
-                lmtp: at(24),
-                transfer: at(2006),
-                admin: at(8443),
-            },
-            partitions: vec![PartitionSpace {
-                name: partition(),
-                free_bytes: 1 << 30,
-                total_bytes: 1 << 31,
-                last_lsn: running.partition.last_lsn(),
-            }],
-            promised_term: self.promised,
-        };
-        self.ask(context, Purpose::Report, Request::Report(report));
-    }
-
-    fn report_next(&mut self, context: &mut Context) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        let Some(unit) = running.link.report.pop() else {
-            let request = Request::ReportDone {
-                server_id: self.id,
-                incarnation: self.incarnation,
-            };
-            return self.ask(context, Purpose::ReportDone, request);
-        };
-        let Some(record) = running.units.get(&unit).cloned() else {
-            return self.report_next(context);
-        };
-        let validity = self.snapshot(context).and_then(|rows| {
-            let boxes = mail::mailboxes(&rows, &unit).ok()?;
-            boxes
-                .into_iter()
-                .filter_map(|(_, row)| row)
-                .map(|row| row.uid_validity.get())
-                .max()
-        });
-        let request = Request::ReportUnit(ReportedUnit {
-            server_id: self.id,
-            incarnation: self.incarnation,
-            unit,
-            root: record.root,
-            partition: partition(),
-            term: record.term,
-            epoch: record.epoch,
-            state: record.state,
-            uidvalidity_max: validity.unwrap_or(0),
-        });
-        self.ask(context, Purpose::Unit(unit), request);
-    }
-
     pub(super) fn told(&mut self, context: &mut Context, id: u64, response: Response) {
         let Some(running) = &mut self.running else {
             return;
@@ -352,61 +277,8 @@ impl Backend {
         }
     }
 
-    fn verdict(&mut self, context: &mut Context, unit: UnitId, verdict: Verdict) {
-        match verdict {
-            Verdict::Agreed { applied } => self.agreed(context, unit, applied),
-            Verdict::Record(record) => self.master_says(context, unit, &record),
-            Verdict::Regranted(record) => {
-                let event = OwnershipEvent::Regranted {
-                    term: record.term,
-                    epoch: record.epoch,
-                };
-                self.enqueue(context, Work::event(unit, event), Then::Nothing);
-            }
-            Verdict::Dropped => self.unit_dropped(context, unit),
-            Verdict::RootTaken(_) => {
-                let Some(record) = self
-                    .running
-                    .as_ref()
-                    .and_then(|running| running.units.get(&unit))
-                else {
-                    return;
-                };
-                if record.state == UnitState::Owner {
-                    let root = record.root.clone();
-                    context.violate(
-                        "O1 leaving is the owner's act",
-                        format!("{root}: {verdict:?}"),
-                    );
-                }
-            }
-        }
-    }
-
-    /// The master has rows of the unit up to a number; if it lost some, all names are told again.
-    fn agreed(&mut self, context: &mut Context, unit: UnitId, applied: OutboxNumber) {
-        let owner = self.running.as_ref().is_some_and(|running| {
-            let record = running.units.get(&unit);
-            record.is_some_and(|record| record.state == UnitState::Owner)
-        });
-        let Some(rows) = self.snapshot(context).filter(|_| owner) else {
-            return;
-        };
-        let read = mail::outbox_after(&rows, 0, 10_000).and_then(|waiting| {
-            let first = waiting.iter().find(|(_, row)| row.unit == unit);
-            let last = mail::unit(&rows, &unit)?.map_or(0, |row| row.outbox);
-            Ok(first.map_or(last, |(_, row)| row.number.get() - 1))
-        });
-        let Some(acknowledged) = context.expect("4 a backend answers", "read outbox", read) else {
-            return;
-        };
-        if applied.get() < acknowledged {
-            self.enqueue(context, Work::Publish { unit }, Then::Nothing);
-        }
-    }
-
     /// The master's record of a unit.
-    fn master_says(&mut self, context: &mut Context, unit: UnitId, said: &UnitRecord) {
+    pub(super) fn master_says(&mut self, context: &mut Context, unit: UnitId, said: &UnitRecord) {
         let Some(record) = self
             .running
             .as_ref()
@@ -457,7 +329,7 @@ impl Backend {
     }
 
     /// The master dropped a unit of which there is a copy here.
-    fn unit_dropped(&mut self, context: &mut Context, unit: UnitId) {
+    pub(super) fn unit_dropped(&mut self, context: &mut Context, unit: UnitId) {
         let record = self
             .running
             .as_ref()
@@ -509,114 +381,5 @@ impl Backend {
         }
         let event = OwnershipEvent::Settled { spoken, answer };
         self.enqueue(context, Work::event(unit, event), Then::Nothing);
-    }
-
-    /// The next row of the outbox goes to the master.
-    fn publish(&mut self, context: &mut Context) {
-        let busy = |running: &super::Running| running.link.is_publishing();
-        if self.running.as_ref().is_none_or(busy) {
-            return;
-        }
-        let after = self
-            .running
-            .as_ref()
-            .map_or(0, |running| running.link.acknowledged);
-        let Some(rows) = self.snapshot(context) else {
-            return;
-        };
-        let read = mail::outbox_after(&rows, after, 1);
-        let Some(waiting) = context.expect("4 a backend answers", "read outbox", read) else {
-            return;
-        };
-        let Some((place, row)) = waiting.into_iter().next() else {
-            return;
-        };
-        let op = match row.operation {
-            OutboxOperation::Put {
-                name,
-                mailbox,
-                acl,
-                special_use,
-            } => RowOp::Put {
-                name: Name::from(&name),
-                mailbox,
-                acl: acl.to_wire().into_bytes(),
-                special_use,
-                selectable: true,
-            },
-            // The root goes last, and the unit with it.
-            OutboxOperation::Delete { name } if name.is_root() => {
-                let validity = mail::unit(&rows, &row.unit)
-                    .ok()
-                    .flatten()
-                    .map_or(u32::MAX - 1, |unit| unit.uid_validity_floor);
-                let request = Request::DropUnit {
-                    unit: row.unit,
-                    epoch: row.epoch,
-                    number: row.number,
-                    uidvalidity_max: validity,
-                };
-                return self.ask(context, Purpose::Row(row.unit, place), request);
-            }
-            OutboxOperation::Delete { name } => RowOp::Delete {
-                name: Name::from(&name),
-            },
-            OutboxOperation::Restated { since, names } => RowOp::RestateEnd { since, rows: names },
-        };
-        let request = Request::Row(Row {
-            unit: row.unit,
-            epoch: row.epoch,
-            number: row.number,
-            op,
-        });
-        self.ask(context, Purpose::Row(row.unit, place), request);
-        if Mutant::ForgetOutboxEarly.is_on() {
-            self.row_done(context, place);
-        }
-    }
-
-    fn row_told(&mut self, context: &mut Context, unit: UnitId, place: u64, told: &Response) {
-        match told {
-            Response::RowsApplied { .. }
-            | Response::Done
-            | Response::Refused(Refusal::UnitDropped) => self.row_done(context, place),
-            Response::Refused(Refusal::IncompleteRestatement { .. }) => {
-                self.row_done(context, place);
-                self.enqueue(context, Work::Publish { unit }, Then::Nothing);
-            }
-            Response::Refused(refusal) => {
-                context.trace(|| format!("{}     row {place} {}", self.name, refused(refusal)));
-                let epoch = self
-                    .running
-                    .as_ref()
-                    .and_then(|running| running.units.get(&unit))
-                    .filter(|record| record.state == UnitState::Owner)
-                    .map(|record| record.epoch);
-                let Some(rows) = self.snapshot(context) else {
-                    return;
-                };
-                // Rows of an epoch that is over were stated again under the one that followed.
-                let old = mail::outbox_after(&rows, place - 1, 1).is_ok_and(|rows| {
-                    let row = rows.first();
-                    row.is_some_and(|(_, row)| epoch.is_none_or(|epoch| row.epoch < epoch))
-                });
-                let decided = !matches!(refusal, Refusal::AwaitingReports(_));
-                let in_doubt = self.running.as_ref().is_some_and(|running| {
-                    let record = running.units.get(&unit);
-                    record.is_some_and(|record| matches!(record.state, UnitState::Released { .. }))
-                });
-                if old && decided && !in_doubt {
-                    self.row_done(context, place);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn row_done(&mut self, context: &mut Context, place: u64) {
-        if let Some(running) = &mut self.running {
-            running.link.acknowledged = running.link.acknowledged.max(place);
-            self.enqueue(context, Work::Acknowledge { upto: place }, Then::Nothing);
-        }
     }
 }

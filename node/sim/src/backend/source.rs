@@ -2,9 +2,10 @@
 
 use murder_locations::ownership::{self, OwnershipEvent};
 use murder_model::{Attempt, MoveId, OwnershipRecord, UnitId, UnitState};
-use murder_store::mail::{self, MailError, TransferRow};
+use murder_store::mail::{self, MailError};
 
 use super::job::{Done, Job, Work};
+use super::rounds::Round;
 use super::{Backend, Then, refused};
 use crate::context::Context;
 use crate::message::{Address, Millis, Payload, Peer};
@@ -15,27 +16,9 @@ use crate::oracle::server_name;
 const PATIENCE: Millis = 150;
 /// A move that takes longer is given up.
 const MOVE: Millis = 4000;
-/// Bytes of a step.
-const STEP_BYTES: u64 = 1500;
-/// A round with fewer changes than this is followed by a freeze.
-const SMALL_ROUND: u64 = 4;
-
-/// A round (after, upto], and how far it is.
+/// Where a move is.
 #[derive(Clone, Debug)]
-struct Round {
-    after: u64,
-    upto: u64,
-    position: Option<Vec<u8>>,
-    /// Rows of the step that was sent last.
-    sent: Vec<TransferRow>,
-    /// Bytes' places of those rows.
-    places: Vec<Option<murder_store::rows::BlobPlace>>,
-    /// Where the step after that begins; `None`: the round ends with it.
-    next: Option<Vec<u8>>,
-}
-
-#[derive(Clone, Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// The destination has not answered yet.
     Asking,
     Copying(Round),
@@ -59,13 +42,13 @@ enum Stage {
 pub(super) struct Move {
     pub(super) move_id: MoveId,
     to: usize,
-    attempt: Attempt,
+    pub(super) attempt: Attempt,
     pub(super) frozen: bool,
-    stage: Stage,
+    pub(super) stage: Stage,
     /// Number of the step that was sent last.
-    step: u64,
+    pub(super) step: u64,
     began: Millis,
-    frozen_at: Millis,
+    pub(super) frozen_at: Millis,
     /// What was sent last, for when it is lost.
     last: Peer,
     sent_at: Millis,
@@ -120,7 +103,7 @@ impl Backend {
     }
 
     /// Sends to the destination, and remembers it.
-    fn say(&mut self, context: &mut Context, unit: UnitId, message: Peer) {
+    pub(super) fn say(&mut self, context: &mut Context, unit: UnitId, message: Peer) {
         let address = self.address();
         let Some(moving) = self
             .running
@@ -321,168 +304,7 @@ impl Backend {
         }
     }
 
-    fn begin_round(&mut self, context: &mut Context, unit: UnitId, after: u64) {
-        let Some(rows) = self.snapshot(context) else {
-            return;
-        };
-        let head = mail::unit_head(&rows, &unit);
-        let Some(head) = context.expect("4 a backend answers", "read head", head) else {
-            return;
-        };
-        let Some(moving) = self
-            .running
-            .as_mut()
-            .and_then(|running| running.moves.get_mut(&unit))
-        else {
-            return;
-        };
-        let small = head.change - after <= SMALL_ROUND && after > 0;
-        if small && !moving.frozen {
-            moving.frozen = true;
-            moving.frozen_at = context.now;
-            moving.attempt = moving.attempt.next();
-            moving.stage = Stage::Draining { after };
-            return self.drained(context, unit);
-        }
-        let round = Round {
-            after,
-            upto: head.change,
-            position: None,
-            sent: Vec::new(),
-            places: Vec::new(),
-            next: None,
-        };
-        self.send_step(context, unit, round);
-    }
-
-    /// No write is under way any more: the freeze's own round.
-    pub(super) fn drained(&mut self, context: &mut Context, unit: UnitId) {
-        let Some(running) = &self.running else { return };
-        let under_way = running.passes.get(&unit).copied().unwrap_or(0);
-        let Some(Stage::Draining { after }) =
-            running.moves.get(&unit).map(|moving| moving.stage.clone())
-        else {
-            return;
-        };
-        if under_way == 0 {
-            self.begin_round(context, unit, after);
-        }
-    }
-
-    fn send_step(&mut self, context: &mut Context, unit: UnitId, mut round: Round) {
-        let step_rows = context.plan.step_rows;
-        let exported = self.snapshot(context).map(|rows| {
-            let from = round.position.as_deref();
-            let (after, upto) = (round.after, round.upto);
-            mail::export_rows(&rows, &unit, after, upto, from, step_rows, STEP_BYTES)
-        });
-        let Some(exported) = exported else { return };
-        let Some(exported) = context.expect("4 a backend answers", "export", exported) else {
-            return;
-        };
-        round.next = exported.position;
-        let mut contents = Vec::new();
-        (round.sent, round.places) = (Vec::new(), Vec::new());
-        for (row, blob) in exported.rows {
-            let new = blob.filter(|blob| blob.created > round.after);
-            contents.push(new.and_then(|blob| self.bytes(context, blob.place)));
-            round.sent.push(row);
-            round.places.push(blob.map(|blob| blob.place));
-        }
-        let rows = round.sent.clone();
-        let covered = round.next.is_none().then_some(round.upto);
-        let Some(moving) = self
-            .running
-            .as_mut()
-            .and_then(|running| running.moves.get_mut(&unit))
-        else {
-            return;
-        };
-        moving.stage = Stage::Copying(round);
-        let step = moving.step;
-        let message = Peer::Rows {
-            step,
-            rows,
-            contents,
-            covered,
-        };
-        self.say(context, unit, message);
-    }
-
-    fn bytes(
-        &self,
-        context: &mut Context,
-        place: murder_store::rows::BlobPlace,
-    ) -> Option<Vec<u8>> {
-        let read = self.snapshots()?.read_blob(place, 0..place.length);
-        context
-            .expect("4 a backend answers", "read blob", read)
-            .map(|bytes| bytes.to_vec())
-    }
-
-    fn imported(
-        &mut self,
-        context: &mut Context,
-        unit: UnitId,
-        mut round: Round,
-        step: u64,
-        missing: &[usize],
-    ) {
-        let Some(moving) = self
-            .running
-            .as_mut()
-            .and_then(|running| running.moves.get_mut(&unit))
-        else {
-            return;
-        };
-        if moving.step != step {
-            return;
-        }
-        moving.step += 1;
-        let step = moving.step;
-        if !missing.is_empty() {
-            context.trace(|| format!("{}     destination asks for bytes", self.name));
-            let rows: Vec<_> = missing
-                .iter()
-                .filter_map(|at| round.sent.get(*at).cloned())
-                .collect();
-            let places: Vec<_> = missing
-                .iter()
-                .map(|at| round.places.get(*at).copied().flatten())
-                .collect();
-            let contents = places
-                .iter()
-                .map(|place| place.and_then(|place| self.bytes(context, place)))
-                .collect();
-            (round.sent, round.places) = (rows.clone(), places);
-            let covered = round.next.is_none().then_some(round.upto);
-            if let Some(moving) = self
-                .running
-                .as_mut()
-                .and_then(|running| running.moves.get_mut(&unit))
-            {
-                moving.stage = Stage::Copying(round);
-            }
-            let message = Peer::Rows {
-                step,
-                rows,
-                contents,
-                covered,
-            };
-            return self.say(context, unit, message);
-        }
-        if round.next.is_some() {
-            round.position = round.next.take();
-            return self.send_step(context, unit, round);
-        }
-        if moving.frozen {
-            self.prepare(context, unit, round.upto);
-        } else {
-            self.begin_round(context, unit, round.upto);
-        }
-    }
-
-    fn prepare(&mut self, context: &mut Context, unit: UnitId, after: u64) {
+    pub(super) fn prepare(&mut self, context: &mut Context, unit: UnitId, after: u64) {
         let Some(rows) = self.snapshot(context) else {
             return;
         };
