@@ -3,7 +3,6 @@
 //! They lie below the range from which the kernel gives ports to connecting sockets, so no client
 //! can sit on a dead node's port. A block of them belongs to whoever listens on its first port.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,8 +16,8 @@ const BLOCK_PORTS: u16 = 32;
 /// The lowest block.
 const LOW: u16 = 10_240;
 
-/// The end of the blocks where the kernel's range is not known or begins too low.
-const HIGH: u16 = 32_768;
+/// The end of the blocks; the local platform takes ports from there on.
+const HIGH: u16 = 24_576;
 
 /// Blocks that are tried.
 const TRIES_MAX: usize = 10_000;
@@ -56,7 +55,7 @@ impl Ports {
     }
 
     fn take_block(&mut self) {
-        let blocks = (high() - LOW) / BLOCK_PORTS;
+        let blocks = (HIGH - LOW) / BLOCK_PORTS;
         let first = LOW + self.random.below(usize::from(blocks)) as u16 * BLOCK_PORTS;
         if let Some(guard) = listen(first) {
             self.guards.push(guard);
@@ -67,17 +66,6 @@ impl Ports {
 
 fn listen(port: u16) -> Option<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
-}
-
-/// Where the kernel's own range begins.
-fn high() -> u16 {
-    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let low = range
-        .split_whitespace()
-        .next()
-        .and_then(|low| low.parse().ok());
-    low.filter(|&low| low >= LOW + 8 * BLOCK_PORTS)
-        .unwrap_or(HIGH)
 }
 
 #[cfg(test)]
