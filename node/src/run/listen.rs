@@ -177,6 +177,7 @@ pub(super) fn ended(protocol: &'static str, end: Result<(), End>) {
 pub(super) async fn peers(
     base: &Base,
     running: &mut Running,
+    backend: &Arc<Backend>,
     transfers: &Arc<Transfers>,
 ) -> Result<()> {
     let (Some(address), Some(tls)) = (&base.settings.listeners.transfer, &base.tls) else {
@@ -184,7 +185,7 @@ pub(super) async fn peers(
     };
     let socket = listener::bind("transfers", address).await?;
     let (settings, tls) = (Arc::clone(&base.settings), tls.clone());
-    let transfers = Arc::clone(transfers);
+    let (backend, transfers) = (Arc::clone(backend), Arc::clone(transfers));
     let stopping = base.stopping.clone();
     running.tasks.spawn(listener::serve(
         socket,
@@ -193,11 +194,16 @@ pub(super) async fn peers(
         stopping,
         move |socket, _| {
             let (settings, tls) = (Arc::clone(&settings), tls.clone());
-            let transfers = Arc::clone(&transfers);
+            let (backend, transfers) = (Arc::clone(&backend), Arc::clone(&transfers));
             async move {
                 match peer::accept(&settings, &tls, socket).await {
-                    Ok(Some((link, peer, Service::Transfer))) => transfers.serve(link, peer).await,
-                    Ok(Some((_, _, Service::Append)) | None) => {}
+                    Ok(Some((link, peer, Service::Transfer))) => {
+                        transfers.serve(link, peer).await;
+                    }
+                    Ok(Some((link, peer, Service::Append))) => {
+                        peer::append::serve(backend, link, peer).await;
+                    }
+                    Ok(None) => {}
                     Err(error) => tracing::debug!(event = "peer_refused", %error),
                 }
             }

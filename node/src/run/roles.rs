@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::listen::{self, Mail, ended};
 use super::{Base, Running, open_partitions};
 use crate::admin::BackendPart;
-use crate::backend::{Backend, membership, publish};
+use crate::backend::{Backend, forward, membership, publish};
 use crate::directory::{Directory, replica};
 use crate::frontend::{Frontend, Router};
 use crate::maintenance;
@@ -165,10 +165,14 @@ async fn join(
             .spawn(publish::run(backend, partition, directory, stopping()));
     }
     let tls = base.tls.clone().context("a backend needs `tls`")?;
+    backend.forwarding.set_tls(tls.clone());
     let transfers = Transfers::new(Arc::clone(backend), tls);
     backend.set_transfers(&transfers);
     running.tasks.spawn(Arc::clone(&transfers).run(stopping()));
-    listen::peers(base, running, &transfers).await?;
+    running
+        .tasks
+        .spawn(forward::resume(Arc::clone(backend), stopping()));
+    listen::peers(base, running, backend, &transfers).await?;
     let part = BackendPart {
         backend: Arc::clone(backend),
         transfers: Some(transfers),

@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod copying;
 mod delivery;
 mod load;
 mod moving;

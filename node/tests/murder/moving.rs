@@ -7,7 +7,7 @@ use crate::client::{Client, message};
 use crate::mupdate;
 
 /// The backend that owns a root, as the master says, and one that does not.
-fn owner_and_other(murder: &Murder, root: &str) -> (&'static str, &'static str) {
+pub(crate) fn owner_and_other(murder: &Murder, root: &str) -> (&'static str, &'static str) {
     let mut client = mupdate::administrator(murder);
     let found = mupdate::rows(&mut client, &format!("FIND \"{root}\""));
     if found[2].starts_with("be-a!") {
