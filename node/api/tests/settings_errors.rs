@@ -96,3 +96,42 @@ fn domains_and_folders_that_cannot_be_are_refused() {
          names a namespace, not a mailbox"
     );
 }
+
+#[test]
+fn what_does_not_fit_the_role_is_told() {
+    let murder = "tls: {certificate: a, key: b, ca: c}\nmupdate: {host: m}\n";
+    assert_eq!(
+        error(&format!("{GOOD}{murder}")),
+        "s.yaml:6: listeners: with a master a server of mailboxes needs `imaps`, `lmtp` and `transfer`"
+    );
+    assert_eq!(
+        error(&GOOD.replace("unified", "mupdate")),
+        "s.yaml:6: listeners: the master needs `listeners.mupdate`\n\
+         s.yaml:1: role: the master needs `tls`: nodes log in by certificate"
+    );
+    assert_eq!(
+        error(&format!("{GOOD}publicTls: {{certificate: a, key: b}}\n")),
+        "s.yaml:10: publicTls: needs `tls` beside it"
+    );
+}
+
+#[test]
+fn an_address_of_version_6_stands_in_brackets() {
+    let good = GOOD.replace("127.0.0.1:1143", "\"[::1]:1143\"");
+    assert!(Settings::parse(Path::new("s.yaml"), &good).is_ok());
+    assert_eq!(
+        error(&GOOD.replace("127.0.0.1:1143", "::1:1143")),
+        "s.yaml:7: listeners.imap: \"::1:1143\" is not `host:port` or `[address]:port`"
+    );
+}
+
+#[test]
+fn a_log_level_that_there_is_not_is_told_the_levels() {
+    let good = format!("{GOOD}logging: {{level: \"warn,murder_node::backend=debug\"}}\n");
+    assert!(Settings::parse(Path::new("s.yaml"), &good).is_ok());
+    assert_eq!(
+        error(&format!("{GOOD}logging: {{level: '!!'}}\n")),
+        "s.yaml:10: logging.level: \"!!\" is not a list of LEVEL or MODULE=LEVEL; \
+         levels are off, error, warn, info, debug and trace"
+    );
+}
