@@ -1,5 +1,7 @@
 //! `docs/settings.md` says of each setting what its documentation in the code says.
 
+#![expect(clippy::unwrap_used, reason = "writing to a string does not fail")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 
