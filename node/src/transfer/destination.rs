@@ -116,7 +116,7 @@ impl Session<'_> {
         }
     }
 
-    /// Until the source hangs up, or is refused.
+    /// Until the move is decided, the source hangs up, or is refused.
     async fn converse(&mut self) -> Result<Result<(), Refused>, TransferError> {
         if let Err(refused) = self.begin().await? {
             return Ok(Err(refused));
@@ -159,12 +159,19 @@ impl Session<'_> {
             if let Err(refused) = self.finish_import().await? {
                 return Ok(Err(refused));
             }
-            match self.answer(message).await? {
-                Ok(answer) => {
-                    self.link.send(&answer).await?;
-                    self.link.flush().await?;
-                }
+            let given_up = message == ToDestination::GiveUp;
+            let answer = match self.answer(message).await? {
+                Ok(answer) => answer,
                 Err(refused) => return Ok(Err(refused)),
+            };
+            self.link.send(&answer).await?;
+            self.link.flush().await?;
+            let decided = matches!(
+                answer,
+                ToSource::Outcome(Outcome::Serving { .. } | Outcome::Elsewhere { .. })
+            );
+            if decided || given_up {
+                return Ok(Ok(()));
             }
         }
     }

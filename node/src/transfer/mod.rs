@@ -174,6 +174,9 @@ impl Transfers {
         };
         match ended {
             Ok(()) | Err(TransferError::Link(LinkError::Closed)) => {}
+            Err(TransferError::Link(error)) => {
+                tracing::info!(event = "transfer_conversation_broke_off", peer = %peer, %error);
+            }
             Err(error) => {
                 tracing::warn!(event = "transfer_conversation_ended", peer = %peer, %error);
             }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use murder_api::admin::TransferPhase;
-use murder_model::{Epoch, SystemFlags, UnitState};
+use murder_model::{Epoch, SystemFlags, UidSet, UnitState};
 use murder_node::backend::gate::Phase;
+use murder_store::mail::{FlagChange, Viewer, store_flags};
 
 use crate::content::fill;
 use crate::harness::{message, until};
@@ -84,6 +85,46 @@ async fn a_copy_that_broke_off_is_gone_on_with() {
         "{} of {total}",
         status.bytes_sent
     );
+    assert_eq!(b.content(&murder.record(&root).await).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_change_before_their_turn_come_with_their_bytes() {
+    let murder = Murder::start().await;
+    let a = murder.backend("be-a", "").await;
+    let b = murder.backend("be-b", "").await;
+    let root = fill(&a).await;
+    for number in 0..1200 {
+        a.add(&format!("n{number}"), 10_000).await.unwrap();
+    }
+    let record = murder.record(&root).await;
+    let id = a.start_move(&root, &b);
+    until("the copy begins", || async { b.rows(&record).await > 0 }).await;
+    b.to_peers.set(Mode::Hold);
+    // So little is under way that the last messages have not been looked at.
+    let (place, row) = (a.backend().unit(&root).unwrap(), a.row("user.alice").await);
+    let flagged = a.backend().write(&place, move |tx| {
+        let uids = UidSet::range(row.uid_next - 10, row.uid_next - 1);
+        let (flags, add) = (SystemFlags::FLAGGED, FlagChange::Add);
+        store_flags(
+            tx,
+            &row.id,
+            Viewer::Owner,
+            &uids,
+            add,
+            flags,
+            &[],
+            flags,
+            false,
+            None,
+        )
+    });
+    flagged.await.unwrap();
+    assert_eq!(a.status(&id).phase, TransferPhase::Copying);
+    let before = a.content(&record).await;
+    b.to_peers.set(Mode::Pass);
+    let status = a.transfers().wait(&id).await.unwrap();
+    assert_eq!(status.phase, TransferPhase::Done, "{status:?}");
     assert_eq!(b.content(&murder.record(&root).await).await, before);
 }
 

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Mode {
     Pass,
+    /// Nothing passes, and nothing is lost.
+    Hold,
     /// Nobody gets through, and who was through is cut off.
     Refuse,
     /// What clients say is swallowed.
@@ -135,6 +137,10 @@ impl Pump {
             let Some(bytes) = self.next().await else {
                 return;
             };
+            let mut modes = self.modes.clone();
+            if modes.wait_for(|mode| *mode != Mode::Hold).await.is_err() {
+                return;
+            }
             let lost = match self.from {
                 From::Client => Mode::LoseRequests,
                 From::Server => Mode::LoseReplies,
