@@ -30,6 +30,7 @@ use super::{Backend, BackendError};
 use crate::net::Tls;
 use crate::peer::append::{Append, FromOwner, Refusal, ToOwner};
 pub use copy::Copying;
+pub(in crate::backend) use copy::is_being_moved;
 pub use courier::Content;
 use courier::Courier;
 pub use resume::resume;
@@ -146,7 +147,7 @@ impl Drop for AtWork<'_> {
     }
 }
 
-/// Counts something that waits for a unit that moves.
+/// Counts a delivery or APPEND that is held for a unit that moves, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Held(Arc<AtomicU64>);
 
@@ -171,7 +172,6 @@ impl Backend {
         request: Append,
         content: Content,
     ) -> Result<PassedOn, ForwardError> {
-        let _held = Held::count(self);
         let is_append = matches!(request.author, crate::peer::append::Author::User { .. });
         let (id, root) = (request.id, request.mailbox.root());
         let contents = vec![content];

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Label of a protocol: `imap`, `lmtp`, `mupdate` or `transfer`.
+/// Label of a protocol: `imap`, `lmtp`, `mupdate`, `transfer` or `append`.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct Protocol {
     /// The protocol's name.

@@ -215,3 +215,61 @@ async fn a_mailbox_that_moved_twice_is_found() {
         assert_eq!(to.stored("user.bob").await.len(), expected);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_sessions_that_move_one_message_one_does() {
+    let (_murder, a, b) = alice_and_team().await;
+    for id in ["1", "2", "3", "4", "5"] {
+        add(&a, id, SystemFlags::NONE, &[]).await;
+    }
+    let before = a.stored("user.alice").await;
+    let (mut one, mut other) = (a.client("alice"), a.client("alice"));
+    for client in [&mut one, &mut other] {
+        client.ok("SELECT INBOX").await;
+    }
+    for uid in 1..=5 {
+        let command = format!("UID MOVE {uid} {TEAM}");
+        let (first, second) = tokio::join!(one.last(&command), other.last(&command));
+        let told = [first, second];
+        assert!(told.contains(&"t OK done".to_owned()), "{told:?}");
+        let others = [
+            "t OK nothing to do",
+            "t NO [INUSE] some of the messages are being moved",
+        ];
+        assert!(
+            told.iter().any(|line| others.contains(&line.as_str())),
+            "{told:?}"
+        );
+    }
+    assert_eq!(a.stored("user.alice").await, []);
+    assert_eq!(b.stored("team").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_messages_are_moved_in_one_go() {
+    let (_murder, a, b) = alice_and_team().await;
+    let added = (1..=600).map(|number| {
+        let text = message(&number.to_string(), 1000);
+        let node = &a.node;
+        async move {
+            let added = node.append("user.alice", &text, SystemFlags::NONE, &["work"]);
+            added.await.unwrap();
+        }
+    });
+    for one in added {
+        one.await;
+    }
+    let before = a.stored("user.alice").await;
+    let mut alice = a.client("alice");
+    alice.ok("SELECT INBOX").await;
+    let validity = b.uid_validity("team").await;
+    let moved = alice.all(&format!("UID MOVE 1:299,301:600 {TEAM}")).await;
+    assert_eq!(
+        moved[0],
+        format!("* OK [COPYUID {validity} 1:299,301:600 1:599] moved")
+    );
+    assert_eq!(moved.len(), 601);
+    assert_eq!(a.stored("user.alice").await, before[299..300]);
+    let expected = [&before[..299], &before[300..]].concat();
+    assert_eq!(b.stored("team").await, expected);
+}

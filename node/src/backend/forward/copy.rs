@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use murder_model::{DeliveryId, MailboxId, MailboxName, SystemFlags, UidSet, UserName};
+use murder_model::{DeliveryId, MailboxId, MailboxName, SystemFlags, UidSet, UnitId, UserName};
 use murder_store::engine::{Snapshot, Snapshots};
 use murder_store::mail::{
     CopiedUids, Effects, Intent, MailError, complete_intent, effective_seen, intents, mailbox,
-    messages, put_intent, structure,
+    message, messages, put_intent, structure,
 };
-use murder_store::rows::StoreError;
+use murder_store::rows::{Rows, StoreError};
 
 use super::courier::{Asked, Content, Courier};
 use super::{AtWork, ForwardError, TRY_LIMIT};
@@ -19,6 +19,8 @@ use crate::peer::append::{Append, Author, BYTES_MAX, FromOwner, Item, MESSAGES_M
 
 /// Intents that may be left in one unit: beyond, nothing that would need one is begun.
 const INTENTS_MAX: usize = 64;
+/// How often messages are read again that others take out meanwhile.
+const READS_MAX: u32 = 5;
 /// Messages read in one short transaction.
 const READ_MESSAGES: u64 = 256;
 
@@ -60,37 +62,48 @@ impl Copying {
         if let Some(earlier) = self.settle_earlier(backend, uids).await? {
             return Ok((earlier, UidSet::new()));
         }
-        let Gathered {
-            request,
-            contents,
-            rest,
-        } = self.gather(uids).await?;
-        if !rest.is_empty() && !self.moving {
-            return Err(ForwardError::Limit(format!(
-                "at most {MESSAGES_MAX} messages and {} MiB are copied to another server at once",
-                BYTES_MAX >> 20
-            )));
+        for _ in 0..READS_MAX {
+            let gathered = self.gather(uids).await?;
+            if !gathered.rest.is_empty() && !self.moving {
+                return Err(ForwardError::Limit(format!(
+                    "at most {MESSAGES_MAX} messages and {} MiB are copied to another server at once",
+                    BYTES_MAX >> 20
+                )));
+            }
+            let rest = gathered.rest.clone();
+            if let Some(copied) = self.send(backend, gathered).await? {
+                return Ok((copied, rest));
+            }
         }
+        Err(ForwardError::Unavailable)
+    }
+
+    /// `None`: some of the messages went before the intent was written.
+    async fn send(
+        &self,
+        backend: &Arc<Backend>,
+        gathered: Gathered,
+    ) -> Result<Option<CopiedUids>, ForwardError> {
+        let Gathered {
+            request, contents, ..
+        } = gathered;
         let id = request.id;
         let taken = request.messages.iter().map(|item| item.uid).collect();
         let mut courier = Courier::new(backend, ToOwner::Append(request), contents, TRY_LIMIT);
         let link = match courier.ask().await? {
             Asked::Ready(link) => link,
-            Asked::Answered(FromOwner::Done(uids)) => return Ok((uids, rest)),
+            Asked::Answered(FromOwner::Done(uids)) => return Ok(Some(uids)),
             Asked::Answered(FromOwner::Refused(refusal)) => return Err(refusal.into()),
             Asked::Answered(_) => return Err(ForwardError::Unavailable),
         };
         let _at_work = AtWork::on(&backend.forwarding, id);
-        self.write_intent(backend, id, taken).await?;
+        if !self.write_intent(backend, id, taken).await? {
+            return Ok(None);
+        }
         let answer = courier.hand_over(link).await;
         let certain = !courier.is_unsure();
         let refused = match answer {
-            Ok(FromOwner::Done(uids)) => {
-                return self
-                    .complete(backend, id, uids)
-                    .await
-                    .map(|uids| (uids, rest));
-            }
+            Ok(FromOwner::Done(uids)) => return self.complete(backend, id, uids).await.map(Some),
             Ok(FromOwner::Refused(refusal)) => ForwardError::from(refusal),
             Ok(_) => ForwardError::Unavailable,
             Err(error) => error,
@@ -101,7 +114,7 @@ impl Copying {
             settle(backend, &self.place, id, &self.to).await
         };
         match outcome {
-            Ok(Some(uids)) => Ok((uids, rest)),
+            Ok(Some(uids)) => Ok(Some(uids)),
             Ok(None) => Err(refused),
             Err(error) => {
                 tracing::warn!(event = "copy_left_unsettled", %error);
@@ -207,12 +220,13 @@ impl Copying {
         }
     }
 
+    /// False: some of the messages that are to be moved are gone, perhaps moved by somebody else.
     async fn write_intent(
         &self,
         backend: &Backend,
         id: DeliveryId,
         uids: UidSet,
-    ) -> Result<(), ForwardError> {
+    ) -> Result<bool, ForwardError> {
         let intent = Intent {
             user: self.user.clone(),
             source: self.from,
@@ -223,24 +237,27 @@ impl Copying {
         };
         let unit = self.place.unit;
         let written = backend.write(&self.place, move |tx| {
-            let others = intents(tx, &unit)?;
-            if others.len() >= INTENTS_MAX {
-                return Ok((Err(ForwardError::Unavailable), Effects::default()));
+            let refused = |error| Ok((Err(error), Effects::default()));
+            if intents(tx, &unit)?.len() >= INTENTS_MAX {
+                return refused(ForwardError::Unavailable);
             }
-            let taken = |(_, other): &(DeliveryId, Intent)| {
-                let moves = intent.moving && other.moving && other.source == intent.source;
-                moves && intersects(&other.uids, &intent.uids)
-            };
-            if others.iter().any(taken) {
-                return Ok((Err(ForwardError::InUse), Effects::default()));
+            if intent.moving {
+                if is_being_moved(tx, &unit, &intent.source, &intent.uids)? {
+                    return refused(ForwardError::InUse);
+                }
+                for uid in intent.uids.iter() {
+                    if message(tx, &intent.source, uid)?.is_none() {
+                        return Ok((Ok(false), Effects::default()));
+                    }
+                }
             }
             let effects = put_intent(tx, &id, &intent)?;
-            Ok((Ok(()), effects))
+            Ok((Ok(true), effects))
         });
-        written.await??;
+        let written = written.await??;
         // Should this session come to a sudden end, somebody else settles it.
         backend.forwarding.look_at_unit(backend, &self.place);
-        Ok(())
+        Ok(written)
     }
 
     /// The destination has them: takes what was moved out and clears the intent.
@@ -264,6 +281,19 @@ impl Copying {
     async fn clear(&self, backend: &Backend, id: DeliveryId) -> Result<(), ForwardError> {
         Ok(finish(backend, &self.place, id, &[]).await?)
     }
+}
+
+/// Whether some of these messages are on their way to another server already: until it is known what
+/// became of them nobody else may move them, or they would be in two places.
+pub(in crate::backend) fn is_being_moved(
+    rows: &dyn Rows,
+    unit: &UnitId,
+    from: &MailboxId,
+    uids: &UidSet,
+) -> Result<bool, MailError> {
+    let moves =
+        |intent: &Intent| intent.moving && intent.source == *from && intersects(&intent.uids, uids);
+    Ok(intents(rows, unit)?.iter().any(|(_, intent)| moves(intent)))
 }
 
 /// Finds out what became of an intent that nobody else is at work on, and makes it so: nothing is

@@ -23,6 +23,8 @@ use crate::peer::{self, CONTENT_BYTES_MAX, Link, LinkError, Service};
 
 /// "Moved to" is followed so often before the master is asked again.
 const HOPS_MAX: u32 = 3;
+/// How long a connection may take, until it is welcome.
+const CONNECT_LIMIT: Duration = Duration::from_secs(8);
 /// How long one step of a conversation may take.
 const STEP_LIMIT: Duration = Duration::from_secs(20);
 /// Wait before a new try: the first, and the longest.
@@ -261,8 +263,7 @@ impl<'a> Courier<'a> {
             ToOwner::Append(append) => append.mailbox.root(),
             ToOwner::Withdraw { root, .. } => root.clone(),
         };
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let found = timeout(left, self.locate(&root)).await;
+        let found = timeout(self.left(), self.locate(&root)).await;
         let place = found.map_err(|_| Failed::Now)??;
         self.hint = None;
         let mut link = match place {
@@ -275,7 +276,7 @@ impl<'a> Courier<'a> {
                 })?
             }
         };
-        let asked = timeout(STEP_LIMIT, async {
+        let asked = timeout(STEP_LIMIT.min(self.left()), async {
             link.send(&self.request).await?;
             link.flush().await?;
             link.receive().await
@@ -294,7 +295,13 @@ impl<'a> Courier<'a> {
     async fn connect(&self, server: &ServerName, address: &HostPort) -> Result<Link, LinkError> {
         let backend = self.backend;
         let tls = backend.forwarding.tls.get().ok_or(LinkError::Closed)?;
-        peer::connect(&backend.settings, tls, server, address, Service::Append).await
+        let connecting = peer::connect(&backend.settings, tls, server, address, Service::Append);
+        let connected = timeout(CONNECT_LIMIT.min(self.left()), connecting).await;
+        connected.map_err(|_| LinkError::Silent)?
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     async fn locate(&self, root: &RootName) -> Result<Place, Failed> {

@@ -14,7 +14,7 @@ use super::selected::{changeable, viewer};
 use super::store::parse_flags;
 use super::{Reply, Session};
 use crate::backend::UnitPlace;
-use crate::backend::forward::{Content, ForwardError, PassedOn, may_be_elsewhere};
+use crate::backend::forward::{Content, ForwardError, Held, PassedOn, may_be_elsewhere};
 use crate::backend::spool::{Spool, Spooled};
 use crate::clock;
 use crate::imap::End;
@@ -177,6 +177,7 @@ impl Session {
             }],
         };
         let content = Content::Spooled(accepted.content);
+        let _held = Held::count(&self.backend);
         match self.backend.pass_on(request, content).await {
             Ok(PassedOn::Appended(uids)) => {
                 let uid = uids.destination.first().copied().unwrap_or_default();

@@ -4,12 +4,15 @@ use murder_model::{MailboxId, Rights, SystemFlags, UidSet};
 use murder_proto::imap::command::Copy;
 use murder_store::engine::Tx;
 use murder_store::mail::{
-    CopiedUids, Effects, FlagChange, MailError, Viewer, copy, expunge, move_messages, store_flags,
+    CopiedUids, Effects, FlagChange, MailError, MailboxRow, Viewer, copy, expunge, move_messages,
+    store_flags,
 };
 
 use super::selected::viewer;
-use super::{Answer, Reply, Session, UNAVAILABLE, granted};
-use crate::backend::forward::{Copying, ForwardError, may_be_elsewhere};
+use super::{Answer, BackendError, Reply, Session, UNAVAILABLE, granted};
+use crate::backend::UnitPlace;
+use crate::backend::forward::{Copying, ForwardError, is_being_moved, may_be_elsewhere};
+use crate::backend::gate::Pass;
 use crate::clock;
 
 impl Session {
@@ -59,33 +62,52 @@ impl Session {
         if source.partition.name() != place.partition.name() {
             return self.copy_elsewhere(&copying, uids).await;
         }
-        let to_owner = row.name.owner().as_ref() == Some(&self.identity.user);
-        let to = row.id;
-        let copied = if moving && source.unit == place.unit {
-            let moved = self.backend.write(&source, move |tx| {
-                move_messages(tx, &from, &uids, &to, clock::now())
-            });
-            granted!(moved.await.map_err(Reply::from))
-        } else {
-            let user = self.identity.user.clone();
-            // Nobody enters one gate twice: a freeze may be waiting between.
-            let _source = if source.unit == place.unit {
-                None
-            } else {
-                Some(granted!(self.enter(&source).await))
-            };
-            let copied = self.backend.write(&place, move |tx| {
-                let viewers = (viewer(from_owner, &user), viewer(to_owner, &user));
-                let (copied, mut effects) = copy(tx, &from, &uids, &to, viewers, clock::now())?;
-                if moving {
-                    let taken: UidSet = copied.source.iter().copied().collect();
-                    effects.extend(take_out(tx, &from, viewers.0, &taken)?);
-                }
-                Ok((copied, effects))
-            });
-            granted!(copied.await.map_err(Reply::from))
-        };
+        let copied = granted!(self.copy_here(copying, uids, &place, &row).await);
         Ok(self.copied(&copied, moving))
+    }
+
+    /// Within a partition: in one commit.
+    async fn copy_here(
+        &self,
+        copying: Copying,
+        uids: UidSet,
+        place: &UnitPlace,
+        row: &MailboxRow,
+    ) -> Result<CopiedUids, Reply> {
+        let Copying {
+            user,
+            place: source,
+            from,
+            owns_source,
+            moving,
+            ..
+        } = copying;
+        let owns_target = row.name.owner().as_ref() == Some(&user);
+        let (unit, to) = (source.unit, row.id);
+        let within_unit = unit == place.unit;
+        // Nobody enters one gate twice: a freeze may be waiting between.
+        let _source = if within_unit {
+            None
+        } else {
+            Some(self.enter(&source).await?)
+        };
+        let copied = self.backend.write(place, move |tx| {
+            if moving && is_being_moved(tx, &unit, &from, &uids)? {
+                return Ok((Err(ForwardError::InUse), Effects::default()));
+            }
+            if moving && within_unit {
+                let (moved, effects) = move_messages(tx, &from, &uids, &to, clock::now())?;
+                return Ok((Ok(moved), effects));
+            }
+            let viewers = (viewer(owns_source, &user), viewer(owns_target, &user));
+            let (copied, mut effects) = copy(tx, &from, &uids, &to, viewers, clock::now())?;
+            if moving {
+                let taken: UidSet = copied.source.iter().copied().collect();
+                effects.extend(take_out(tx, &from, viewers.0, &taken)?);
+            }
+            Ok((Ok(copied), effects))
+        });
+        Ok(copied.await??)
     }
 
     /// Messages for another server, or another partition of this one. A MOVE of very many is done in
@@ -103,12 +125,9 @@ impl Session {
     }
 
     /// Both units of a copy must be served here while it runs.
-    async fn enter(
-        &self,
-        place: &crate::backend::UnitPlace,
-    ) -> Result<crate::backend::gate::Pass, Reply> {
+    async fn enter(&self, place: &UnitPlace) -> Result<Pass, Reply> {
         let pass = place.gate.enter().await;
-        pass.map_err(|phase| super::BackendError::Unavailable(phase).into())
+        pass.map_err(|phase| BackendError::Unavailable(phase).into())
     }
 
     fn copied(&mut self, copied: &CopiedUids, moving: bool) -> Reply {
