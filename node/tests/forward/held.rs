@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use murder_model::RootName;
 use murder_node::backend::delivery::{Delivered, Target, deliver_all, resolve};
+use murder_node::backend::gate::Phase;
 use murder_node::backend::spool::{Spool, Spooled};
 use murder_proto::lmtp::address::Address;
 
 use crate::harness::{message, until};
 use crate::murder::Murder;
 use crate::proxy::Mode;
-use crate::server::Server;
+use crate::server::{Server, Stored};
 
 async fn spooled(server: &Server, text: &str) -> Spooled {
     let directory = server.backend().settings.data_dir.join("spool");
@@ -30,6 +31,10 @@ fn words(delivered: &[Delivered]) -> Vec<String> {
         .iter()
         .map(|one| format!("{one:?}").split('(').next().unwrap().to_owned())
         .collect()
+}
+
+fn bytes(all: Vec<Stored>) -> Vec<Vec<u8>> {
+    all.into_iter().map(|one| one.content).collect()
 }
 
 async fn transfer(root: &str, from: &Server, to: &Server) {
@@ -69,9 +74,6 @@ async fn a_delivery_to_a_unit_that_moved_after_rcpt_is_stored_there_once() {
     let there = target(&b, "bob").await;
     let again = deliver_all(b.backend(), &[there], spooled(&b, &text).await).await;
     assert_eq!(words(&again), ["Repeated"]);
-    let bytes = |all: Vec<crate::server::Stored>| -> Vec<Vec<u8>> {
-        all.into_iter().map(|one| one.content).collect()
-    };
     let expected = bytes(a.stored("user.alice").await);
     assert_eq!(expected.len(), 2);
     assert_eq!(bytes(b.stored("user.bob").await), expected);
@@ -138,4 +140,47 @@ async fn an_append_to_a_unit_that_moved_meanwhile_is_answered_with_its_uid() {
     drop((alice, there));
     a.stop_and_check().await;
     b.stop_and_check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_in_doubt_waits_for_the_outcome_and_others_do_not() {
+    let murder = Murder::start().await;
+    let a = Server::start(&murder, "be-a").await;
+    for user in ["user.alice", "user.bob"] {
+        a.create(user, &[]).await;
+    }
+    let targets = [target(&a, "bob").await, target(&a, "alice").await];
+    let place = a.backend().unit(&RootName::parse("user.bob").unwrap());
+    let gate = place.unwrap().gate;
+    for (number, phase) in [(1, Phase::InDoubt), (2, Phase::Active)] {
+        gate.set(phase.clone()).await;
+        // In doubt, or frozen.
+        let freeze = match phase {
+            Phase::Active => Some(gate.freeze().await),
+            _ => None,
+        };
+        let text = message(&number.to_string(), 100);
+        let message = spooled(&a, &text).await;
+        let (backend, targets) = (Arc::clone(a.backend()), targets.clone());
+        let delivering =
+            tokio::spawn(async move { deliver_all(&backend, &targets, message).await });
+        until("alice's is stored", || async {
+            a.stored("user.alice").await.len() == number
+        })
+        .await;
+        assert_eq!(
+            a.backend().held.load(std::sync::atomic::Ordering::Relaxed),
+            1
+        );
+        assert_eq!(a.stored("user.bob").await.len(), number - 1);
+        drop(freeze);
+        gate.set(Phase::Active).await;
+        assert_eq!(words(&delivering.await.unwrap()), ["Stored"; 2]);
+    }
+    let expected = bytes(a.stored("user.alice").await);
+    assert_eq!(bytes(a.stored("user.bob").await), expected);
+    assert_eq!(
+        a.backend().held.load(std::sync::atomic::Ordering::Relaxed),
+        0
+    );
 }
