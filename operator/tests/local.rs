@@ -185,35 +185,6 @@ fn a_drain_that_needs_help_says_why_and_can_be_asked_for_again() {
 }
 
 #[test]
-fn a_new_supervisor_finishes_the_drain_of_one_that_was_killed() {
-    let local = local();
-    assert_code(&local.up(&murder(), &[]), 0);
-    let before = pids(&local.endpoints());
-    for number in 0..40 {
-        give(&local, "be-b", &format!("user{number:04}"), 1 << 20);
-    }
-    let mut drain = local.begin(&["drain", "be-b"]);
-    until("the first user moves", || {
-        local.backend("be-b")["moved"] != 0
-    });
-    local.kill_supervisor();
-    assert_eq!(drain.wait().unwrap().code(), Some(1));
-    // `up` makes the world equal to its files, so they say what is to be finished.
-    let text = std::fs::read_to_string(murder()).unwrap();
-    let wish = "name: be-b\nspec:\n  desiredState: Drained\n";
-    let text = text.replace("name: be-b\nspec:\n", wish);
-    assert_code(&local.up(&local.manifest("drained.yaml", &text), &[]), 0);
-    let emptied = local.backend("be-b");
-    assert_eq!(
-        (&emptied["drain"], &emptied["units"]),
-        (&"Empty".into(), &0.into())
-    );
-    let units = |name: &str| local.backend(name)["units"].as_u64().unwrap();
-    assert_eq!(units("be-a") + units("be-c"), 40);
-    assert_eq!(pids(&local.endpoints()), before);
-}
-
-#[test]
 fn a_volume_is_deleted_by_policy_after_the_grace_period() {
     let local = local();
     let volume = |name: &str| local.state().join("volumes").join(name);

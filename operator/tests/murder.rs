@@ -11,6 +11,7 @@ mod mail;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 
 use harness::{Local, assert_code, is_alive, kill, pids, until};
 use mail::{Imap, Mailbox, deliver};
@@ -31,6 +32,13 @@ fn local() -> Local {
         "{path} is missing; cargo build -p murder-node makes it"
     );
     Local::new(node)
+}
+
+/// Starts a command without waiting for its end.
+fn begin(local: &Local, arguments: &[&str]) -> Child {
+    let mut command = local.command(arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
 }
 
 fn user(number: u32) -> String {
@@ -169,7 +177,7 @@ fn a_drain_outlives_its_source_a_destination_and_the_master() {
     };
     let other = names.into_iter().find(|name| *name != victim).unwrap();
     let master = endpoints.mupdate.as_ref().unwrap().pid;
-    let mut drain = local.begin(&["drain", victim, "--timeout", "100"]);
+    let mut drain = begin(&local, &["drain", victim, "--timeout", "100"]);
     until("a transfer runs", || {
         let line = local.backend(victim);
         line["inFlight"] != 0 || line["moved"] != 0
@@ -228,7 +236,7 @@ fn a_supervisor_killed_in_a_drain_is_replaced_by_one_that_finishes_it() {
         .into_iter()
         .max_by_key(|name| units(&local, name))
         .unwrap();
-    let mut drain = local.begin(&["drain", victim]);
+    let mut drain = begin(&local, &["drain", victim]);
     until("a transfer runs", || {
         let line = local.backend(victim);
         line["inFlight"] != 0 || line["moved"] != 0

@@ -16,8 +16,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Notes a step that is taken.
-    pub fn record(&mut self, step: &Step) {
+    /// Notes a step that is taken; says whether it is not just taken again.
+    pub fn record(&mut self, step: &Step) -> bool {
         // Repeated is what equals one of the object's last steps of the same name.
         let name = step.action.name();
         let of_object = self.steps.iter().rev();
@@ -25,12 +25,13 @@ impl Trace {
             .filter(|past| past.kind == step.kind && past.object == step.object)
             .take_while(|past| past.action.name() == name && past.reason == step.reason);
         if last.any(|past| past == step) {
-            return;
+            return false;
         }
         if self.steps.len() == STEPS_MAX {
             self.steps.pop_front();
         }
         self.steps.push_back(step.clone());
+        true
     }
 
     /// A line for each step.

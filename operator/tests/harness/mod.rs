@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use murder_api::endpoints::Endpoints;
@@ -37,7 +37,7 @@ impl Local {
         self.folder.path().join("state")
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_murder-operator"));
         command.arg("local").args(arguments);
         command.arg("--state").arg(self.state());
@@ -46,13 +46,6 @@ impl Local {
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
-    }
-
-    /// Starts a command without waiting for its end.
-    pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
-        let mut command = self.command(arguments);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().unwrap()
     }
 
     pub(crate) fn up(&self, manifest: &Path, more: &[&str]) -> Output {

@@ -1,15 +1,20 @@
 //! The supervisor's socket: one request a connection, one JSON line each way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::protocol::{Answer, LINE_BYTES_MAX, Request, Status};
 
 /// Wait after a caller could not be taken.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Callers at once; more wait.
+const CALLERS_MAX: usize = 64;
+/// How long a caller may take for its request.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// How long a supervisor's first look may take.
 const FIRST_STATUS_LIMIT: Duration = Duration::from_secs(20);
 
@@ -22,10 +27,19 @@ pub(super) async fn accept(
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Option<Status>>,
 ) {
+    let room = Arc::new(Semaphore::new(CALLERS_MAX));
     loop {
+        // Nobody closes it.
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve(stream, commands.clone(), status.clone()));
+                let (commands, status) = (commands.clone(), status.clone());
+                tokio::spawn(async move {
+                    serve(stream, commands, status).await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "accept_failed");
@@ -43,7 +57,8 @@ async fn serve(
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut input = BufReader::new(read.take(LINE_BYTES_MAX));
-    if input.read_line(&mut line).await.is_err() {
+    let read = tokio::time::timeout(REQUEST_LIMIT, input.read_line(&mut line));
+    if !matches!(read.await, Ok(Ok(_))) {
         return;
     }
     let answer = match serde_json::from_str::<Request>(&line) {

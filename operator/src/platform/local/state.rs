@@ -251,5 +251,10 @@ pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         .with_context(|| format!("write {}", temporary.display()))?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    std::fs::rename(&temporary, path).with_context(|| format!("write {}", path.display()))
+    std::fs::rename(&temporary, path).with_context(|| format!("write {}", path.display()))?;
+    // What a caller was told must outlive a power loss.
+    let folder = std::fs::File::open(parent).with_context(|| parent.display().to_string())?;
+    folder
+        .sync_all()
+        .with_context(|| format!("sync {}", parent.display()))
 }

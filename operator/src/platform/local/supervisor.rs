@@ -179,8 +179,10 @@ impl Supervisor {
 
     async fn carry_out(&mut self, plan: &Plan) {
         for step in &plan.steps {
-            tracing::info!(%step, "step_taken");
-            self.trace.record(step);
+            // One that is taken again and again until it works is one line.
+            if self.trace.record(step) {
+                tracing::info!(%step, "step_taken");
+            }
             if let Err(error) = self.act(step).await {
                 tracing::warn!(%step, error = format!("{error:#}"), "step_failed");
                 self.problems.push(format!("{step}: {error:#}"));
