@@ -18,7 +18,7 @@ pub enum Fault {
     ReplicaIgnoresGaps,
     /// A rebuilt master proves names unknown before all servers have reported.
     ProofBeforeReports,
-    /// Rows are applied whatever epoch they were written under.
+    /// Rows are applied whoever wrote them, under whatever epoch.
     AcceptOldRows,
 }
 

@@ -36,7 +36,7 @@ pub enum Mutant {
     RefuseWhenStale,
     /// A rebuilt master proves names unknown before all servers have reported.
     ProofBeforeReports,
-    /// The master applies rows whatever epoch they were written under.
+    /// The master applies rows whoever wrote them, under whatever epoch.
     AcceptOldRows,
 }
 

@@ -235,10 +235,10 @@ impl Tables<'_> {
     fn owned_at(&self, who: &Identity, unit: UnitId, epoch: Epoch) -> Result<UnitRecord, Stop> {
         let server = backend(self, who)?;
         let record = self.known(unit)?;
-        let same_epoch = record.epoch == epoch;
+        let owned = record.server_id == server.server_id && record.epoch == epoch;
         #[cfg(feature = "mutants")]
-        let same_epoch = same_epoch || crate::mutant::is(crate::mutant::Fault::AcceptOldRows);
-        if record.server_id != server.server_id || !same_epoch || record.is_cyrus() {
+        let owned = owned || crate::mutant::is(crate::mutant::Fault::AcceptOldRows);
+        if !owned || record.is_cyrus() {
             return Err(Refusal::Superseded(Box::new(record)).into());
         }
         Ok(record)
