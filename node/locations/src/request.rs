@@ -65,7 +65,8 @@ pub enum Request {
         /// The server.
         server_id: ServerId,
     },
-    /// A new root for the asking server. The server has recorded CREATING under this unit id.
+    /// A new root for the asking server. The server has recorded CREATING under this unit id. An id
+    /// whose root was taken is never granted afterwards.
     Grant {
         /// Id that the asker made for the unit.
         unit: UnitId,

@@ -54,7 +54,9 @@ impl Tables<'_> {
             return Err(Refusal::UnitDropped.into());
         }
         if self.has_root(&root)? || self.has_names_under(&root)? {
-            return Err(Refusal::RootTaken.into());
+            // The asker gives the id up; a repetition of its request may still be on its way.
+            self.put_dropped(unit, Epoch::new(0))?;
+            return Ok(Response::Refused(Refusal::RootTaken));
         }
         complete(self)?;
         if uidvalidity_floor == u32::MAX {

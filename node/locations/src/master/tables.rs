@@ -299,9 +299,14 @@ impl<'t> Tables<'t> {
             self.names.remove(name.name.as_bytes())?;
         }
         self.remove_unit(record)?;
-        let epoch = encode(&record.epoch);
+        self.put_dropped(record.unit, record.epoch)
+    }
+
+    /// A unit's id is never granted again.
+    pub(super) fn put_dropped(&mut self, unit: UnitId, epoch: Epoch) -> Result<(), MasterError> {
         self.dropped
-            .insert(record.unit.as_bytes().as_slice(), epoch.as_slice())?;
+            .insert(unit.as_bytes().as_slice(), encode(&epoch).as_slice())?;
+        self.touched = true;
         Ok(())
     }
 

@@ -191,8 +191,14 @@ fn a_root_with_rows_of_cyrus_is_not_granted_until_they_are_gone() {
         &cyrus(),
         Request::Delete(Name::from("user.carol.Sent")),
     );
+    let anew = Request::Grant {
+        unit: unit_id("anew"),
+        root: root("user.carol"),
+        partition: partition(),
+        term: master.term(),
+    };
     assert!(matches!(
-        grant(&mut master, "be-a", "user.carol"),
+        ask(&mut master, &backend("be-a"), anew),
         Response::Granted(_)
     ));
 }

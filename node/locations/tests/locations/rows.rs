@@ -322,3 +322,32 @@ fn a_dropped_unit_is_said_to_be_dropped() {
         Response::Unit(None)
     );
 }
+
+/// A server whose root is refused gives up and forgets it. The same request, late and doubled, was
+/// granted once the root had become free: then the unit had an owner of record that never served it.
+#[test]
+fn a_root_that_was_refused_is_never_granted_to_a_late_repetition() {
+    let mut master = master_of(&["be-a", "be-b"]);
+    grant(&mut master, "be-a", "user.alice");
+    let wanted = Request::Grant {
+        unit: unit_id("late"),
+        root: root("user.alice"),
+        partition: partition(),
+        term: master.term(),
+    };
+    assert_eq!(
+        ask(&mut master, &backend("be-b"), wanted.clone()),
+        Response::Refused(Refusal::RootTaken)
+    );
+    let drop = Request::DropUnit {
+        unit: unit_id("user.alice"),
+        epoch: Epoch::new(1),
+        number: OutboxNumber::new(1),
+        uidvalidity_max: 7,
+    };
+    assert_eq!(ask(&mut master, &backend("be-a"), drop), Response::Done);
+    assert_eq!(
+        ask(&mut master, &backend("be-b"), wanted),
+        Response::Refused(Refusal::UnitDropped)
+    );
+}
