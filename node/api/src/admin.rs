@@ -12,6 +12,7 @@
 //! | GET /v1/servers | – | [`ServerList`] | mupdate |
 //! | POST /v1/servers/NAME/cordon | [`SetCordon`] | [`ServerStatus`] | mupdate |
 //! | POST /v1/servers/NAME/retire | [`Retire`] | [`ServerStatus`] | mupdate |
+//! | POST /v1/servers/NAME/confirm | [`Confirm`] | [`ServerStatus`] | mupdate |
 //!
 //! A refused call has a status of 4xx or 5xx and an [`ErrorBody`].
 //!
@@ -256,6 +257,17 @@ pub struct Retire {
     pub server_id: ServerId,
 }
 
+/// Takes a server back into service whose volume went back in time, for example because it was
+/// restored from a snapshot: all its UIDVALIDITYs rise, and clients read everything anew.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Confirm {
+    /// The caller's leadership.
+    pub fence: Fence,
+    /// The identity that is confirmed.
+    pub server_id: ServerId,
+}
+
 /// What the master knows of a server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -270,6 +282,9 @@ pub struct ServerStatus {
     pub cordoned: bool,
     /// Whether it ended for ever.
     pub retired: bool,
+    /// Whether its volume went back in time and must be confirmed before it serves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blocked: bool,
     /// Units of which it is the owner of record.
     pub units: u64,
     /// Mailbox names there.

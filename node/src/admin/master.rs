@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use murder_api::admin::{Retire, ServerList, ServerStatus, SetCordon};
+use murder_api::admin::{Confirm, Retire, ServerList, ServerStatus, SetCordon};
 use murder_locations::master::{CHANGES_PAGE_MAX, MasterError, MasterReader};
 use murder_locations::request::{
-    Identity, Position, Request, Response, Role, ServerFlags, ServerRecord,
+    Identity, Position, Request, Response, Restored, Role, ServerFlags, ServerRecord,
 };
 use murder_model::{Fence, ServerId, ServerName};
 use tokio::sync::Mutex;
@@ -132,14 +132,38 @@ pub(super) async fn retire(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<PeerIdentity>,
     Segment(name): Segment,
-    Body(call): Body<Retire>,
+    Body(Retire { fence, server_id }): Body<Retire>,
 ) -> Result<Json<ServerStatus>, Refused> {
-    let server = parse(&name)?;
-    let Retire { fence, server_id } = call;
-    let commanded = Arc::clone(&admin);
+    let request = Request::Retire { server_id, fence };
+    to_identity(&admin, &caller, &name, server_id, fence, request).await
+}
+
+/// `POST /v1/servers/NAME/confirm`.
+pub(super) async fn confirm(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<PeerIdentity>,
+    Segment(name): Segment,
+    Body(Confirm { fence, server_id }): Body<Confirm>,
+) -> Result<Json<ServerStatus>, Refused> {
+    let request = Request::Confirm { server_id, fence };
+    to_identity(&admin, &caller, &name, server_id, fence, request).await
+}
+
+/// Asks the master for something that is meant for one identity: if the name belongs to another one, it is
+/// refused.
+async fn to_identity(
+    admin: &Arc<Admin>,
+    caller: &PeerIdentity,
+    name: &str,
+    server_id: ServerId,
+    fence: Fence,
+    request: Request,
+) -> Result<Json<ServerStatus>, Refused> {
+    let server = parse(name)?;
+    let commanded = Arc::clone(admin);
+    let who = Arc::new(identity(caller));
     let command = async move {
         let master = master(&commanded.context)?;
-        let who = Arc::new(identity(&caller));
         admit(master, &who, fence).await?;
         let of_name = server.clone();
         let named = find(master, move |record| record.server == of_name).await?;
@@ -153,10 +177,10 @@ pub(super) async fn retire(
                 named.server, named.server_id
             )));
         }
-        ask(master, &who, Request::Retire { server_id, fence }).await
+        ask(master, &who, request).await
     };
     admin.in_turn(command).await?;
-    status_of(&admin, server_id).await
+    status_of(admin, server_id).await
 }
 
 fn parse(name: &str) -> Result<ServerName, Refused> {
@@ -221,6 +245,7 @@ async fn statuses(admin: &Admin) -> Result<Vec<ServerStatus>, Refused> {
                 incarnation: record.incarnation,
                 cordoned: record.flags.cordoned,
                 retired: record.retired,
+                blocked: record.restored == Restored::Blocked,
                 units,
                 // Names are counted apart, and may be of a moment before.
                 names: if units == 0 { 0 } else { names },

@@ -150,7 +150,8 @@ fn router(admin: Admin) -> Router {
         router = router
             .route("/v1/servers", get(master::servers))
             .route("/v1/servers/{name}/cordon", post(master::cordon))
-            .route("/v1/servers/{name}/retire", post(master::retire));
+            .route("/v1/servers/{name}/retire", post(master::retire))
+            .route("/v1/servers/{name}/confirm", post(master::confirm));
     }
     if admin.context.backend.is_some() {
         router = router

@@ -11,6 +11,7 @@ mod delivery;
 mod load;
 mod moving;
 mod mupdate;
+mod restored;
 mod routing;
 mod single;
 

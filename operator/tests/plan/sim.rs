@@ -65,6 +65,7 @@ fn row(name: &str, server_id: ServerId) -> ServerStatus {
         incarnation: Incarnation::new(1),
         cordoned: false,
         retired: false,
+        blocked: false,
         units: 0,
         names: 0,
     }
