@@ -85,7 +85,7 @@ impl Murder {
         let to_peers = Proxy::start(0, true).await;
         let text = format!(
             "role: backend\ncluster: test\nname: {name}-0\nserver: {name}\ndataDir: data\n\
-             listeners:\n  imap: 127.0.0.1:1\n  lmtp: 127.0.0.1:1\n  admin: 127.0.0.1:1\n  \
+             listeners:\n  imap: 127.0.0.1:1\n  imaps: 127.0.0.1:1\n  lmtp: 127.0.0.1:1\n  admin: 127.0.0.1:1\n  \
              transfer: 127.0.0.1:{}\naccounts: accounts\n\
              mupdate: {{host: 127.0.0.1, port: {}}}\n\
              tls: {{certificate: node.pem, key: node.key, ca: ca.pem}}\n{extra}",
