@@ -9,8 +9,19 @@ use murder_node::imap::{Identity, Wire};
 use murder_node::net::Stream;
 use murder_proto::imap::server::Limits;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream};
+use tokio::task::AbortHandle;
 
-pub(crate) struct Client(BufReader<DuplexStream>);
+/// Whoever drops it ends the session at once, wherever it is.
+pub(crate) struct Client {
+    wire: BufReader<DuplexStream>,
+    session: AbortHandle,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.session.abort();
+    }
+}
 
 impl Client {
     /// A session of this user; `admin` is an administrator.
@@ -23,18 +34,25 @@ impl Client {
             is_admin: user == "admin",
             via: None,
         };
-        tokio::spawn(imap::serve(Arc::clone(backend), wire, identity));
-        Self(BufReader::new(client))
+        let session = tokio::spawn(imap::serve(Arc::clone(backend), wire, identity));
+        Self {
+            wire: BufReader::new(client),
+            session: session.abort_handle(),
+        }
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
+        self.wire
+            .get_mut()
+            .write_all(text.as_bytes())
+            .await
+            .unwrap();
     }
 
     /// A line without `\\Recent`, which says when a session looked, not what it saw.
     pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();
-        let length = self.0.read_line(&mut line).await.unwrap();
+        let length = self.wire.read_line(&mut line).await.unwrap();
         assert!(length > 0, "the session has ended");
         let line = line.replace(" \\Recent", "").replace("\\Recent", "");
         line.trim_end().to_owned()
@@ -57,6 +75,26 @@ impl Client {
     /// The tagged line.
     pub(crate) async fn last(&mut self, text: &str) -> String {
         self.all(text).await.pop().unwrap()
+    }
+
+    /// As [`Self::last`]; `None` if the session ends before.
+    pub(crate) async fn attempt(&mut self, text: &str) -> Option<String> {
+        let command = format!("t {text}\r\n");
+        self.wire
+            .get_mut()
+            .write_all(command.as_bytes())
+            .await
+            .ok()?;
+        loop {
+            let mut line = String::new();
+            let length = self.wire.read_line(&mut line).await.ok()?;
+            if length == 0 {
+                return None;
+            }
+            if line.starts_with("t ") {
+                return Some(line);
+            }
+        }
     }
 
     /// The untagged lines of a command that succeeds.

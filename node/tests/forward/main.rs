@@ -12,6 +12,7 @@ mod certificates;
 mod client;
 mod copies;
 mod crashes;
+mod faults;
 #[path = "../transfer/harness.rs"]
 #[allow(dead_code, reason = "more of it is used by tests of transfers")]
 mod harness;

@@ -19,6 +19,7 @@ pub(crate) struct Server {
     pub(crate) node: Node,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    resumes: bool,
 }
 
 /// A message as it is stored.
@@ -37,6 +38,7 @@ impl Server {
             node,
             stop: watch::channel(false).0,
             tasks: JoinSet::new(),
+            resumes: false,
         };
         server.attach().await;
         server
@@ -75,8 +77,9 @@ impl Server {
         ));
     }
 
-    /// Starts to settle what was left.
+    /// Settles what was left, from now on and after each start.
     pub(crate) fn resume(&mut self) {
+        self.resumes = true;
         let backend = Arc::clone(self.backend());
         let stopping = self.stop.subscribe();
         self.tasks.spawn(forward::resume(backend, stopping));
@@ -94,6 +97,9 @@ impl Server {
         self.node.run().await;
         self.node.reported().await;
         self.attach().await;
+        if self.resumes {
+            self.resume();
+        }
     }
 
     pub(crate) async fn stop_and_check(&mut self) {

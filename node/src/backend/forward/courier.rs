@@ -222,6 +222,7 @@ impl<'a> Courier<'a> {
                     self.start_over();
                 }
             }
+            drop(link);
             link = match self.ask().await? {
                 Asked::Answered(answer) => return Ok(answer),
                 Asked::Ready(link) => link,
