@@ -92,6 +92,9 @@ pub(super) async fn unified(base: &Base, running: &mut Running) -> Result<()> {
             let (partition, stopping) = (Arc::clone(partition), base.stopping.clone());
             running.tasks.spawn(publish::discard(partition, stopping));
         }
+        running
+            .tasks
+            .spawn(forward::resume(Arc::clone(&backend), base.stopping.clone()));
         let part = BackendPart {
             backend: Arc::clone(&backend),
             transfers: None,

@@ -147,6 +147,12 @@ impl Link {
         }
     }
 
+    /// Whether the backend has said goodbye or hung up, as far as is known without waiting. For a
+    /// connection on which nothing is selected and nothing is owed.
+    pub(super) async fn has_ended(&mut self) -> bool {
+        timeout(Duration::ZERO, self.any_event()).await.is_ok()
+    }
+
     /// The next event, whenever it comes. Cancel-safe.
     pub(super) async fn any_event(&mut self) -> Result<Event, LinkError> {
         loop {

@@ -118,7 +118,11 @@ impl Session {
     pub(super) async fn link(&mut self, target: &Target) -> Result<usize, LinkError> {
         let known = |link: &Link| link.server == target.server;
         if let Some(index) = self.links.iter().position(known) {
-            return Ok(index);
+            // A server that was restarted while the connection lay idle has closed it.
+            if self.is_selected_at(index) || !self.links[index].has_ended().await {
+                return Ok(index);
+            }
+            self.links.remove(index);
         }
         self.make_room();
         let mut link = Link::open(&self.frontend, target, &self.identity).await?;
