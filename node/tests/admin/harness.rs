@@ -80,7 +80,8 @@ impl Authority {
 pub(crate) fn settings(folder: &Path, role: &str, server: &str) -> Settings {
     let mut text = format!(
         "role: {role}\ncluster: test\nname: {server}-0\nserver: {server}\ndataDir: data-{server}\n\
-         accounts: accounts\nlisteners: {{admin: \"127.0.0.1:0\"}}\n\
+         accounts: accounts\nlisteners:\n  admin: 127.0.0.1:0\n  imaps: 127.0.0.1:0\n  lmtp: 127.0.0.1:0\n  \
+         transfer: 127.0.0.1:0\n  mupdate: 127.0.0.1:0\n\
          tls: {{certificate: pem, key: key, ca: ca.pem}}\n"
     );
     if matches!(role, "backend" | "frontend") {

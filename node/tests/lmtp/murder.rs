@@ -143,7 +143,11 @@ impl Murder {
         }
         let (listener, address) = listen().await;
         let files = authority.issue("mupdate", "mupdate", "mupdate-0").unwrap();
-        let text = settings_text(&folder, "mupdate", "mupdate", &accounts, None, "");
+        let extra = format!(
+            "listeners: {{mupdate: \"127.0.0.1:0\"}}\ntls: {{certificate: {:?}, key: {:?}, ca: {:?}}}\n",
+            files.certificate, files.key, files.ca
+        );
+        let text = settings_text(&folder, "mupdate", "mupdate", &accounts, None, &extra);
         let metrics = Arc::new(Metrics::new());
         let database = Master::in_memory(MasterOptions::default()).unwrap();
         let (master, _thread, _failure) = master::start(database, &metrics).unwrap();
@@ -188,8 +192,10 @@ impl Murder {
         extra: &str,
     ) -> Arc<Settings> {
         let files = self.issue(role, server);
-        let listeners =
-            lmtp.map_or_else(|| "{}".to_owned(), |lmtp| format!("{{lmtp: \"{lmtp}\"}}"));
+        let lmtp_listener = lmtp.map_or_else(|| "127.0.0.1:0".to_owned(), |lmtp| lmtp.to_string());
+        let listeners = format!(
+            "{{lmtp: \"{lmtp_listener}\", imaps: \"127.0.0.1:0\", transfer: \"127.0.0.1:0\"}}"
+        );
         let extra = format!(
             "listeners: {listeners}\nmupdate: {{host: 127.0.0.1, port: {}, tlsName: mupdate}}\n\
              tls: {{certificate: {:?}, key: {:?}, ca: {:?}}}\n{extra}",
