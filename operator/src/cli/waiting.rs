@@ -11,8 +11,11 @@ use crate::platform::local::state::Folder;
 
 /// How often a waiting command looks.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long a drain may stay blocked before a waiting command gives up.
+/// How long a drain may stay blocked before a waiting command gives up: what only people can solve, what a node that
+/// is about to be ready solves, and what a node that is started again solves.
 const BLOCKED_MAX: Duration = Duration::from_secs(5);
+const BLOCKED_READY_MAX: Duration = Duration::from_secs(10);
+const BLOCKED_RESTART_MAX: Duration = Duration::from_secs(60);
 
 /// What is waited for.
 pub(super) enum Goal {
@@ -88,7 +91,7 @@ fn watch(
     progress: &mut Progress,
 ) -> anyhow::Result<Result<Option<String>, String>> {
     let started = Instant::now();
-    let mut blocked_since = None;
+    let mut blocked_since: Option<(String, Instant)> = None;
     loop {
         let status = look(folder)?;
         if status.generation >= generation {
@@ -101,10 +104,13 @@ fn watch(
             match blocked.next() {
                 None => blocked_since = None,
                 Some(backend) => {
-                    let since = *blocked_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > BLOCKED_MAX {
+                    let reason = backend.drain.clone();
+                    let same = blocked_since.take().filter(|(since, _)| *since == reason);
+                    let (reason, since) = same.unwrap_or_else(|| (reason, Instant::now()));
+                    if since.elapsed() > patience(&reason) {
                         return Ok(Err(trouble(backend)));
                     }
+                    blocked_since = Some((reason, since));
                 }
             }
         }
@@ -113,6 +119,15 @@ fn watch(
             return Ok(Err(format!("not done in {} s\n{table}", limit.as_secs())));
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// How long this reason of a drain that is blocked may stay.
+fn patience(reason: &str) -> Duration {
+    match reason {
+        "InsufficientCapacity" | "NoDestination" => BLOCKED_READY_MAX,
+        "MupdateUnavailable" | "SourceDown" => BLOCKED_RESTART_MAX,
+        _ => BLOCKED_MAX,
     }
 }
 

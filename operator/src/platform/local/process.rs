@@ -38,9 +38,12 @@ pub(super) fn is_running(pid: u32, started: u64, settings: &Path) -> bool {
         return false;
     }
     let wanted = settings.as_os_str().as_encoded_bytes();
+    // Empty while another program takes the process over, as a script's interpreter does.
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
-        line.split(|byte| *byte == 0)
-            .any(|argument| argument == wanted)
+        line.is_empty()
+            || line
+                .split(|byte| *byte == 0)
+                .any(|argument| argument == wanted)
     })
 }
 
