@@ -15,7 +15,6 @@ mod trial;
 mod verify;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::mail::Sources;
 
@@ -47,9 +46,4 @@ pub struct Options {
     pub manifest: PathBuf,
     /// An existing folder that everything is kept in.
     pub state: PathBuf,
-}
-
-/// Milliseconds, for counters.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -45,6 +45,17 @@ pub enum Transfer {
     Chunks,
 }
 
+impl Transfer {
+    /// Its command.
+    #[must_use]
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Data => "DATA",
+            Self::Chunks => "BDAT",
+        }
+    }
+}
+
 /// A connection on which messages can be delivered.
 #[derive(Debug)]
 pub struct Session {

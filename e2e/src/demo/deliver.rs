@@ -47,7 +47,11 @@ pub(super) async fn session(world: Arc<World>, number: usize) {
             world.ledger.update(delivery, |state| state.refused = true);
         }
         let phase = world.ledger.phase();
-        world.ledger.delivering().succeed(phase, begun.elapsed());
+        let took = begun.elapsed();
+        world
+            .ledger
+            .delivering()
+            .succeed(phase, transfer.verb(), took);
     }
 }
 

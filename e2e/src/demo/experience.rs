@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::millis;
-
 /// Kinds of errors that are told apart; more are counted as others.
 const ERROR_KINDS_MAX: usize = 50;
 
@@ -35,8 +33,8 @@ impl Phase {
 /// Pauses and errors of one kind of client.
 #[derive(Clone, Debug, Default)]
 pub struct Experience {
-    /// Longest time from a wish to its fulfilment, in milliseconds.
-    pub longest_pause_ms: BTreeMap<Phase, u64>,
+    /// Longest time from a wish to its fulfilment, and what was wished.
+    pub longest_pauses: BTreeMap<Phase, (Duration, &'static str)>,
     /// Errors and how often they were seen.
     pub errors: BTreeMap<String, usize>,
     /// Connections that ended because the selected mailbox moved.
@@ -47,10 +45,10 @@ pub struct Experience {
 
 impl Experience {
     /// Something was done.
-    pub fn succeed(&mut self, phase: Phase, took: Duration) {
+    pub fn succeed(&mut self, phase: Phase, what: &'static str, took: Duration) {
         self.done += 1;
-        let longest = self.longest_pause_ms.entry(phase).or_default();
-        *longest = millis(took).max(*longest);
+        let longest = self.longest_pauses.entry(phase).or_default();
+        *longest = (took, what).max(*longest);
     }
 
     /// An error was seen.

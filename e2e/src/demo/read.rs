@@ -88,10 +88,10 @@ impl Client<'_> {
     }
 
     /// Something succeeded.
-    fn succeed(&mut self) {
+    fn succeed(&mut self, what: &'static str) {
         let took = self.waiting.lap();
         let phase = self.world.ledger.phase();
-        self.world.ledger.reading().succeed(phase, took);
+        self.world.ledger.reading().succeed(phase, what, took);
     }
 
     async fn idle(&mut self) -> Result<()> {
@@ -140,7 +140,7 @@ impl Client<'_> {
             Some(session) => session,
             None => {
                 let session = self.world.login(self.user, self.turn).await?;
-                self.succeed();
+                self.succeed("LOGIN");
                 session
             }
         };
@@ -150,7 +150,7 @@ impl Client<'_> {
     /// Selects; the UIDs of the newest messages, if there are any.
     async fn look(&mut self, mailbox: &Mailbox) -> Result<Option<Vec<u32>>> {
         let selected = self.session().await?.select(mailbox.name()).await?;
-        self.succeed();
+        self.succeed("SELECT");
         let is_same = self.world.ledger.note(mailbox, |seen| {
             seen.numbers(selected.uid_validity, selected.uid_next)
         });
@@ -168,7 +168,7 @@ impl Client<'_> {
                 Ok(())
             })
             .await?;
-        self.succeed();
+        self.succeed("FETCH");
         Ok((!uids.is_empty()).then_some(uids))
     }
 
@@ -181,7 +181,7 @@ impl Client<'_> {
                 Ok(())
             })
             .await?;
-        self.succeed();
+        self.succeed("FETCH BODY[]");
         let (hash, size) = content.with_context(|| format!("UID {uid} is gone"))?;
         let note = |seen: &mut super::seen::Seen| seen.content(uid, hash);
         self.world.ledger.note(mailbox, note);
@@ -196,7 +196,7 @@ impl Client<'_> {
             .await?
             .add_flags(&uid.to_string(), &format!("({flag})"))
             .await?;
-        self.succeed();
+        self.succeed("STORE");
         ledger.note(mailbox, |seen| seen.hold_flag(uid, holder, flag));
         Ok(())
     }
@@ -208,7 +208,7 @@ impl Client<'_> {
         let ledger = &self.world.ledger;
         match copied {
             Ok(copied) => {
-                self.succeed();
+                self.succeed("COPY");
                 ledger.copies().entry(key).or_default().acknowledged += 1;
                 let copied = copied.context("COPY told no COPYUID")?;
                 let uid = copied.to.iter().next().context("an empty COPYUID")?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::experience::{Experience, Phase};
+use super::experience::Experience;
 use super::ledger::{Ledger, State};
 use super::verify::Findings;
 use crate::mail::Kind;
@@ -142,12 +142,13 @@ fn changed(ledger: &Ledger, findings: &Findings) -> String {
 }
 
 fn pauses(what: &str, experience: &Experience) -> String {
-    let pauses = &experience.longest_pause_ms;
+    let pauses = &experience.longest_pauses;
     let longest = pauses.values().max().copied().unwrap_or_default();
     let phases: Vec<_> = pauses
         .iter()
-        .map(|(phase, ms): (&Phase, &u64)| format!("{} {ms}", phase.name()))
+        .map(|(phase, (took, what))| format!("{} {} {what}", phase.name(), took.as_millis()))
         .collect();
+    let longest = longest.0.as_millis();
     format!("{longest} ms {what} ({})", phases.join(", "))
 }
 
