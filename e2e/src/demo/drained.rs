@@ -170,10 +170,10 @@ async fn drain(console: &Console, local: &Local, backend: &Backend) -> Result<Mo
         loop {
             sleep(LOOK).await;
             if let Ok(status) = local.status().await
-                && let Ok(backend) = status.backend(name)
+                && let Ok(now) = status.backend(name)
             {
-                show(console, backend, begun);
-                last = backend.clone();
+                show(console, now, backend.bytes, begun);
+                last = now.clone();
             }
         }
     };
@@ -209,14 +209,14 @@ async fn drain(console: &Console, local: &Local, backend: &Backend) -> Result<Mo
     Ok(moved)
 }
 
-fn show(console: &Console, backend: &Backend, begun: Instant) {
+fn show(console: &Console, backend: &Backend, bytes: u64, begun: Instant) {
     let rate = backend.bytes_moved as f64 / begun.elapsed().as_secs_f64().max(0.001);
     let total = backend.mailboxes_moved + backend.mailboxes;
     console.set_total("drain", total);
     let detail = format!(
         "mailboxes, {} of {}, {}/s",
         mib(backend.bytes_moved),
-        mib(backend.bytes_moved + backend.bytes),
+        mib(bytes.max(backend.bytes_moved)),
         mib(rate as u64)
     );
     let done = backend.mailboxes_moved;
