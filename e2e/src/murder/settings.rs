@@ -33,8 +33,10 @@ pub(super) const fn role_word(role: Role) -> &'static str {
     }
 }
 
-/// Settings that allow plaintext on loopback, so that tests can speak line by line.
+/// Settings that allow plaintext on loopback, so that tests can speak line by line. What is logged is
+/// for the variable MURDER_LOG to say.
 pub(super) fn usual(facts: &Facts<'_>) -> Value {
+    let level = std::env::var("MURDER_LOG").unwrap_or_else(|_| "info".to_owned());
     let mut settings = json!({
         "role": role_word(facts.role),
         "cluster": CLUSTER,
@@ -51,7 +53,7 @@ pub(super) fn usual(facts: &Facts<'_>) -> Value {
         "admins": [ADMIN],
         "insecureLoopback": true,
         "topology": if facts.is_unified { "Unified" } else { "Discrete" },
-        "logging": { "format": "text", "level": "info" },
+        "logging": { "format": "text", "level": level },
     });
     if let Some((name, port)) = facts.master {
         settings["mupdate"] = json!({ "host": "127.0.0.1", "port": port, "tlsName": name });

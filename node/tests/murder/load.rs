@@ -42,7 +42,8 @@ async fn start(seed: u64) -> (Murder, Trial) {
 
 async fn finish(trial: Trial) {
     let report = trial.finish(None).await.unwrap();
-    assert!(report.is_good(), "{report}");
+    println!("{report}");
+    assert!(report.is_good());
 }
 
 #[tokio::test(flavor = "multi_thread")]
