@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::experience::{Experience, Phase};
 use super::mailbox::{ARCHIVE, INBOX, Mailbox, SHARED};
 use super::seen::Seen;
-use crate::mail::{Kind, Message};
+use crate::mail::{Kind, Message, SPREAD};
 use crate::random::Random;
 
 /// A message of this size or more goes to one recipient.
@@ -129,11 +129,12 @@ impl Ledger {
         let bytes: usize = self.messages.iter().map(|message| message.size).sum();
         let shared = |delivery: &&Delivery| delivery.mailbox.owner().is_none();
         format!(
-            "{} messages ({} real, {} samples, {} generated), {:.1} MiB, {} deliveries, {} of them to shared folders",
+            "{} messages ({} real, {} samples, {} generated: {}), {:.1} MiB, {} deliveries, {} of them to shared folders",
             self.messages.len(),
             count(Kind::Real),
             count(Kind::Sample),
             count(Kind::Generated),
+            spread(),
             bytes as f64 / f64::from(1 << 20),
             self.deliveries.len(),
             self.deliveries.iter().filter(shared).count()
@@ -246,6 +247,19 @@ impl Ledger {
     pub fn reading(&self) -> MutexGuard<'_, Experience> {
         lock(&self.reading)
     }
+}
+
+/// The sizes of generated mail, for people.
+fn spread() -> String {
+    let rows = SPREAD.map(|(share, low, high)| {
+        let percent = share as f64 / 10.0;
+        if low == high {
+            format!("{percent} % {} KiB", high >> 10)
+        } else {
+            format!("{percent} % {} to {} KiB", low >> 10, high >> 10)
+        }
+    });
+    rows.join(", ")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
