@@ -20,6 +20,10 @@
  * Which file an fd means is asked of the kernel at each call, so that dup, close and fds passed on
  * need no bookkeeping. Not seen: mapped memory, io_uring, raw system calls, stdio's own writes.
  *
+ * The process can also be told where to end: a file `kill` beside the log (written by
+ * src/powerloss/point.rs) names a sync or a rename, and the process kills itself just before or just
+ * after it. The file is looked at whenever it matters, so a running process can be told.
+ *
  * Longer than a screenful of files should be: most of it is one table of calls.
  *
  * Layout of a record, native byte order: struct record, then `first` and `second` bytes.
@@ -30,6 +34,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -163,18 +168,100 @@ static int is_below(const char *path) {
 }
 
 /* Whether fd is a regular file or a directory that is watched, even if its name is gone. */
-static int is_watched(int fd, struct stat64 *status) {
+static int find_watched(int fd, struct stat64 *status, char path[PATH_MAX]) {
     if (!directory_length || fd == log_fd || fstat64(fd, status) != 0)
         return 0;
     if (!S_ISREG(status->st_mode) && !S_ISDIR(status->st_mode))
         return 0;
-    char link[64], path[PATH_MAX];
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
+    ssize_t length = readlink(link, path, PATH_MAX - 1);
     if (length < 0)
         die("cannot read /proc/self/fd");
     path[length] = 0;
     return is_below(path);
+}
+
+static int is_watched(int fd, struct stat64 *status) {
+    char path[PATH_MAX];
+    return find_watched(fd, status, path);
+}
+
+/* Where the process is to end. The file is one line: `before` or `after`, a call's name, a part of a
+ * path, which of the calls that fit (1 is the first since the file came), and perhaps bytes in
+ * hexadecimal: then only a sync counts that follows a write of them to the same file. */
+static struct {
+    ino64_t inode; /* of the file that says so; 0: nowhere */
+    int after;
+    char call[16];
+    char path[512];
+    unsigned number;
+    unsigned char bytes[256];
+    size_t length;
+    unsigned met;
+    ino64_t written; /* the file that the bytes were written to since its last sync */
+} point;
+
+/* Reads the point if it is another one than before; the lock is held. */
+static void read_point(void) {
+    char path[PATH_MAX + 8], when[8], hex[513] = "", line[1200];
+    struct stat64 status;
+    snprintf(path, sizeof path, "%s/kill", undo);
+    if (stat64(path, &status) != 0) {
+        point.inode = 0;
+        return;
+    }
+    if (status.st_ino == point.inode)
+        return;
+    memset(&point, 0, sizeof point);
+    int fd = REAL(openat64)(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : pread64(fd, line, sizeof line - 1, 0);
+    if (length < 0)
+        die("cannot read where to end");
+    close(fd);
+    line[length] = 0;
+    if (sscanf(line, "%7s %15s %511s %u %512s", when, point.call, point.path, &point.number, hex) <
+        4) {
+        errno = EINVAL;
+        die("cannot understand where to end");
+    }
+    point.after = strcmp(when, "after") == 0;
+    for (const char *digits = hex; digits[0] && digits[1]; digits += 2)
+        sscanf(digits, "%2hhx", &point.bytes[point.length++]);
+    point.inode = status.st_ino;
+}
+
+/* Notes that the point's bytes are about to be written. */
+static void note_write(int fd, const void *bytes, size_t count) {
+    struct stat64 status;
+    begin();
+    if (!is_watched(fd, &status))
+        return;
+    pthread_mutex_lock(&lock);
+    read_point();
+    if (point.inode && point.length && memmem(bytes, count, point.bytes, point.length))
+        point.written = status.st_ino;
+    pthread_mutex_unlock(&lock);
+}
+
+/* Whether this call is the one; the lock is held. */
+static int is_point(const char *call, const char *path, ino64_t inode) {
+    read_point();
+    if (!point.inode || strcmp(call, point.call) != 0 || !strstr(path, point.path))
+        return 0;
+    if (point.length) {
+        if (point.written != inode)
+            return 0;
+        point.written = 0;
+    }
+    return ++point.met == point.number;
+}
+
+/* `kill -9` by the process itself. */
+static void end_here(void) {
+    kill(getpid(), SIGKILL);
+    for (;;)
+        pause();
 }
 
 /* Appends a record; the lock is held. */
@@ -258,6 +345,7 @@ static size_t total(const struct iovec *pieces, int count) {
 
 ssize_t write(int fd, const void *bytes, size_t count) {
     ssize_t done;
+    note_write(fd, bytes, count);
     CHANGE(done, fd, WRITE, position(fd, &status), count, REAL(write)(fd, bytes, count));
     return done;
 }
@@ -271,6 +359,7 @@ ssize_t writev(int fd, const struct iovec *pieces, int count) {
 
 static ssize_t pwrite_as(enum call call, int fd, const void *bytes, size_t count, off64_t offset) {
     ssize_t done;
+    note_write(fd, bytes, count);
     CHANGE(done, fd, call, offset, count, REAL(pwrite64)(fd, bytes, count, offset));
     return done;
 }
@@ -502,8 +591,20 @@ static int rename_as(enum call call, int from_at, const char *from, int to_at, c
         errno = ENOTSUP;
         die("cannot record a rename into, out of, or exchanging");
     }
-    CHANGE_ENTRY(leaves, record_rename(call, &source, &target),
-                 REAL(renameat2)(from_at, from, to_at, to, flags));
+    if (!leaves)
+        return REAL(renameat2)(from_at, from, to_at, to, flags);
+    pthread_mutex_lock(&lock);
+    int ends = is_point("rename", target.path, 0);
+    if (ends && !point.after)
+        end_here();
+    record_rename(call, &source, &target);
+    int result = REAL(renameat2)(from_at, from, to_at, to, flags);
+    if (ends)
+        end_here();
+    int error = errno;
+    pthread_mutex_unlock(&lock);
+    errno = error;
+    return result;
 }
 
 int rename(const char *from, const char *to) {
@@ -573,9 +674,14 @@ int mkdirat(int at, const char *name, mode_t mode) { return mkdir_as(MKDIRAT, at
 
 static int sync_as(enum call call, int fd, int (*sync)(int)) {
     struct stat64 status, log;
-    if (!is_watched(fd, &status))
+    char path[PATH_MAX];
+    if (!find_watched(fd, &status, path))
         return sync(fd);
     pthread_mutex_lock(&lock);
+    int ends = is_point(call == FSYNC ? "fsync" : "fdatasync", path, status.st_ino);
+    int after = point.after;
+    if (ends && !after)
+        end_here();
     if (fstat64(log_fd, &log) != 0)
         die("cannot examine the log");
     pthread_mutex_unlock(&lock);
@@ -587,6 +693,8 @@ static int sync_as(enum call call, int fd, int (*sync)(int)) {
                                 .inode = status.st_ino, .a = (uint64_t)log.st_size};
         pthread_mutex_lock(&lock);
         append(record, NULL, NULL);
+        if (ends)
+            end_here();
         pthread_mutex_unlock(&lock);
     }
     errno = error;

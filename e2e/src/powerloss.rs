@@ -7,10 +7,13 @@
 //! than it promised: [`Loss::Some`] keeps, by a seed, unsynced pages and a beginning of the unsynced
 //! entries, so that torn writes happen.
 //!
+//! A process ends where the harness kills it, or at a [`Point`] that it was told.
+//!
 //! A process that is killed and started again without a strike goes on with the same log: what
 //! was not synced before is not synced now.
 
 mod log;
+mod point;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -23,6 +26,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use self::log::{Change, Entry, Log};
+
+pub use self::point::{Point, When};
 
 /// The preload library's source; built where it is needed, with the C compiler of the machine.
 const SOURCE: &str = include_str!("../shim/powerloss.c");
@@ -116,6 +121,14 @@ impl PowerLoss {
             ("MURDER_POWERLOSS_DIR", self.watched.as_os_str()),
             ("MURDER_POWERLOSS_UNDO", self.undo.as_os_str()),
         ]
+    }
+
+    /// Tells the process where to end, whether it runs already or starts later. A strike takes it back.
+    pub fn arm(&self, point: &Point) -> Result<()> {
+        let new = self.undo.join("kill.new");
+        fs::write(&new, point.line())
+            .and_then(|()| fs::rename(&new, self.undo.join("kill")))
+            .context("cannot write where the process is to end")
     }
 
     /// How often each call was seen since the last strike, by its C name.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use murder_e2e::powerloss::{Loss, PowerLoss, Shim};
+use murder_e2e::powerloss::{Loss, Point, PowerLoss, Shim, When};
 use tempfile::TempDir;
 
 /// Names the directory in which [`std_calls`] works when it runs under the shim.
@@ -313,6 +313,67 @@ fn a_killed_process_leaves_its_unsynced_changes_to_the_next_one() {
         .unwrap();
     scene.run(&["pwrite64:a:9:C"]);
     assert_eq!(scene.lost(), files(&[("a", "0123456789")]));
+}
+
+#[test]
+fn a_process_ends_before_or_after_the_call_that_it_was_told() {
+    let calls = [
+        "write:a:0:X",
+        "fsync:a",
+        "write:b:1:Y",
+        "fdatasync:b",
+        "write:a:1:Y",
+        "fsync:a",
+        "write:a:2:Z",
+        "rename:a:c",
+    ];
+    for (point, expected, durable) in [
+        (
+            Point::new(When::Before, "fsync", "disk/a"),
+            ("X123", "0123"),
+            ("0123", "0123"),
+        ),
+        (
+            Point::new(When::After, "fsync", "disk/a"),
+            ("X123", "0123"),
+            ("X123", "0123"),
+        ),
+        (
+            Point::new(When::Before, "fdatasync", "disk/"),
+            ("X123", "0Y23"),
+            ("X123", "0123"),
+        ),
+        (
+            Point::new(When::Before, "fsync", "disk/a").number(2),
+            ("XY23", "0Y23"),
+            ("X123", "0Y23"),
+        ),
+        (
+            Point::new(When::After, "fsync", "disk/").of(b"Y"),
+            ("XY23", "0Y23"),
+            ("XY23", "0Y23"),
+        ),
+        (
+            Point::new(When::Before, "rename", "disk/c"),
+            ("XYZ3", "0Y23"),
+            ("XY23", "0Y23"),
+        ),
+    ] {
+        let scene = Scene::with(&[("a", "0123"), ("b", "0123")]);
+        scene.power.arm(&point).unwrap();
+        scene.run(&calls);
+        let of = |(a, b)| files(&[("a", a), ("b", b)]);
+        assert_eq!(scene.files(), of(expected), "{point:?}");
+        assert_eq!(scene.lost(), of(durable), "{point:?}");
+        // Nothing is told any more.
+        scene.run(&calls);
+        assert!(scene.files().contains_key("c"));
+    }
+    let scene = Scene::with(&[("a", "0123")]);
+    let point = Point::new(When::After, "rename", "/c");
+    scene.power.arm(&point).unwrap();
+    scene.run(&["rename:a:c", "write:c:0:X"]);
+    assert_eq!(scene.files(), files(&[("c", "0123")]));
 }
 
 #[test]
