@@ -1,26 +1,16 @@
-//! A real node that loses power, not only its process: after `kill -9` everything that was not synced
-//! is taken back, or a part of it, as a disk does. What was acknowledged must be there, once, under
-//! the UID that it had.
-
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a harness that cannot go on fails its test"
-)]
-
-#[expect(dead_code, reason = "this target needs a part of the harness")]
-#[path = "../node/harness.rs"]
-mod harness;
+//! A node that loses power at any moment, under load.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{Client, Node, deliver_until, murder_node};
 use murder_e2e::powerloss::{Loss, PowerLoss, Shim};
 
+use crate::harness::{Client, Node, deliver_until, murder_node};
+use crate::table::Table;
+
 /// Power losses in one run of the test.
-const LOSSES: usize = 100;
+const LOSSES: usize = 35;
 
 /// What the client was told so far.
 #[derive(Default)]
@@ -47,6 +37,7 @@ fn what_was_acknowledged_survives_power_losses() {
     node.set_environment(environment.to_vec());
     node.start();
     let mut told = Told::default();
+    let mut table = Table::new("a node under load");
     for round in 0..LOSSES {
         load_until_killed(&mut node, round, &mut told);
         // Everything that was not synced is lost, or a part that the seed chooses.
@@ -58,11 +49,13 @@ fn what_was_acknowledged_survives_power_losses() {
         power.strike(loss).unwrap();
         node.start();
         verify(&node, round, &mut told);
+        table.count("any moment");
     }
     assert!(told.delivered.len() > LOSSES, "the load delivered nothing");
     node.kill();
     let check = murder_node(&["store", "check", node.partition().to_str().unwrap()], "");
     assert!(check.status.success(), "{check:?}");
+    table.show();
 }
 
 /// Deliveries from three sessions and flags from one, until `kill -9` in the middle of them.

@@ -1,0 +1,179 @@
+//! A murder that loses power at each step of a move: at the source, the destination and the master.
+
+use murder_e2e::murder::Plan;
+use murder_e2e::powerloss::{Point, When};
+
+use crate::rig::{Rig, until};
+use crate::wire::owner_at_master;
+use crate::{NODE, kills};
+
+const ROOT: &str = "user.alice";
+/// Messages that come in while the unit moves.
+const MESSAGES: usize = 3;
+
+/// Who loses power.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Victim {
+    Source,
+    Destination,
+    Master,
+}
+
+/// A step of a move. On a backend it is a record of the unit: its root, then the number of its state.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    name: &'static str,
+    victim: Victim,
+    state: u8,
+    /// Syncs in one move that fit.
+    syncs: u32,
+}
+
+const RELEASED: Step = Step {
+    name: "source: Released",
+    victim: Victim::Source,
+    state: 2,
+    syncs: 1,
+};
+const MOVED: Step = Step {
+    name: "source: Moved",
+    victim: Victim::Source,
+    state: 5,
+    syncs: 1,
+};
+/// The record that begins a copy, and batches of rows.
+const STAGING: Step = Step {
+    name: "destination: Staging",
+    victim: Victim::Destination,
+    state: 3,
+    syncs: 2,
+};
+const PREPARED: Step = Step {
+    name: "destination: Prepared",
+    victim: Victim::Destination,
+    state: 4,
+    syncs: 1,
+};
+const OWNER: Step = Step {
+    name: "destination: Owner",
+    victim: Victim::Destination,
+    state: 1,
+    syncs: 1,
+};
+const FLIP: Step = Step {
+    name: "master: flip",
+    victim: Victim::Master,
+    state: 0,
+    syncs: 1,
+};
+
+impl Step {
+    fn point(self, round: usize) -> Point {
+        let when = [When::Before, When::After][round % 2];
+        if self.victim == Victim::Master {
+            return Point::new(when, "fdatasync", "/locations.redb");
+        }
+        let number = 1 + u32::try_from(round / 2).unwrap() % self.syncs;
+        let record = [ROOT.as_bytes(), &[self.state]].concat();
+        Point::new(when, "fdatasync", "/log-")
+            .of(&record)
+            .number(number)
+    }
+}
+
+/// Part of a server in the unit, as it says itself; empty: it has none.
+async fn state(rig: &Rig, server: &str) -> Option<String> {
+    let units = rig.murder.units(server).await.ok()?;
+    let unit = units.into_iter().find(|unit| unit.root.as_str() == ROOT);
+    Some(unit.map(|unit| unit.state).unwrap_or_default())
+}
+
+/// The one owner, as soon as the servers and the master agree.
+async fn owner(rig: &Rig) -> &'static str {
+    let found = until("one owner", || async {
+        let (a, b) = (state(rig, "be-a").await?, state(rig, "be-b").await?);
+        let in_doubt = |state: &str| matches!(state, "Released" | "Prepared" | "Creating");
+        assert!(a != "Owner" || b != "Owner", "two owners");
+        if in_doubt(&a) || in_doubt(&b) {
+            return None;
+        }
+        match (a == "Owner", b == "Owner") {
+            (true, false) => Some("be-a"),
+            (false, true) => Some("be-b"),
+            _ => None,
+        }
+    });
+    let found = found.await;
+    let mupdate = rig.murder.addresses("mupdate").unwrap().mupdate;
+    until("the master agrees", || async {
+        let named = owner_at_master(mupdate, ROOT).ok()?;
+        (named == found).then_some(())
+    })
+    .await;
+    found
+}
+
+struct Mover {
+    rig: Rig,
+    moves: u64,
+}
+
+impl Mover {
+    async fn start_move(&mut self, from: &str, to: &str) {
+        self.moves += 1;
+        // Whoever loses power may not answer; an earlier move may be under way still.
+        let started = self.rig.murder.start_transfer(from, ROOT, to, self.moves);
+        let _refused = started.await;
+    }
+
+    async fn round(&mut self, step: Step, round: usize) {
+        let from = owner(&self.rig).await;
+        let to = if from == "be-a" { "be-b" } else { "be-a" };
+        let victim = match step.victim {
+            Victim::Source => from,
+            Victim::Destination => to,
+            Victim::Master => "mupdate",
+        };
+        self.rig.arm(victim, &step.point(round));
+        let load = self.rig.load(1, MESSAGES);
+        self.start_move(from, to).await;
+        self.rig.lose_power(victim, Some(&load)).await;
+        let released = state(&self.rig, from).await.as_deref() == Some("Released");
+        self.rig.murder.start(victim).await.unwrap();
+        self.rig.finish(load).await;
+        let mut at = owner(&self.rig).await;
+        self.rig.verify().await;
+        while at != to {
+            self.start_move(from, to).await;
+            at = owner(&self.rig).await;
+        }
+        let is_other = step.victim == Victim::Master && !released;
+        self.rig.table.count(if is_other {
+            "master: another commit"
+        } else {
+            step.name
+        });
+    }
+}
+
+async fn run(title: &'static str, steps: &[Step]) {
+    let rig = Rig::start(Plan::discrete(NODE, 2, 1), "fe-0", title).await;
+    let mut mover = Mover { rig, moves: 0 };
+    for round in 0..kills() {
+        for step in steps {
+            mover.round(*step, round).await;
+        }
+    }
+    mover.rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_survives_power_losses_of_its_destination() {
+    run("steps of a move, destination", &[STAGING, PREPARED, OWNER]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_survives_power_losses_of_its_source_and_of_the_master() {
+    let title = "steps of a move, source and master";
+    run(title, &[RELEASED, MOVED, FLIP]).await;
+}
