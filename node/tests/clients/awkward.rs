@@ -3,21 +3,21 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::harness::{Client, Node};
+use crate::harness::Client;
 use crate::mail;
 use crate::response::{Value, fetch};
+use crate::service::Service;
 
 /// A folder of more messages; files whose name holds `.mbox` are split.
 const CORPUS: &str = "MURDER_CORPUS";
 
 /// Delivers all messages and reads each back.
-fn round_trip(messages: &[(String, Vec<u8>)]) {
-    let node = Node::start_new();
-    let mut lmtp = node.lmtp();
+fn round_trip(service: &Service, messages: &[(String, Vec<u8>)]) {
+    let mut lmtp = service.lmtp();
     for (_, message) in messages {
-        mail::deliver(&mut lmtp, "alice", message);
+        mail::deliver(&mut lmtp, service.user, message);
     }
-    let mut client = node.login("alice");
+    let mut client = service.login();
     client.command("SELECT INBOX");
     for (at, (name, message)) in messages.iter().enumerate() {
         check(&mut client, at + 1, name, message);
@@ -142,26 +142,23 @@ fn find(content: &[u8], wanted: &[u8]) -> Option<usize> {
         .position(|window| window == wanted)
 }
 
-#[test]
-fn awkward_messages_come_back_whole_and_part_by_part() {
+/// The samples that are kept with this program.
+fn samples() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/mail");
     let files = mail::files(&folder);
     assert!(!files.is_empty(), "{} is empty", folder.display());
-    let messages: Vec<_> = files
+    files
         .iter()
         .map(|path| {
             let bytes = mail::ended(std::fs::read(path).unwrap());
             (path.display().to_string(), bytes)
         })
-        .collect();
-    round_trip(&messages);
+        .collect()
 }
 
-#[test]
-fn the_corpus_comes_back_whole_and_part_by_part() {
-    let Some(folder) = std::env::var_os(CORPUS) else {
-        return;
-    };
+/// The messages of the folder that the environment names, if it does.
+fn corpus() -> Option<Vec<(String, Vec<u8>)>> {
+    let folder = std::env::var_os(CORPUS)?;
     let mut messages = Vec::new();
     for path in mail::files(Path::new(&folder)) {
         let name = path.display().to_string();
@@ -181,5 +178,29 @@ fn the_corpus_comes_back_whole_and_part_by_part() {
     let mut seen = HashSet::new();
     messages.retain(|(_, message)| seen.insert(message.clone()));
     assert!(!messages.is_empty(), "no message in {}", folder.display());
-    round_trip(&messages);
+    Some(messages)
+}
+
+#[test]
+fn awkward_messages_come_back_whole_and_part_by_part() {
+    round_trip(&Service::single(), &samples());
+}
+
+#[test]
+fn awkward_messages_come_back_whole_and_part_by_part_through_a_frontend() {
+    round_trip(&Service::murder("awkward-a"), &samples());
+}
+
+#[test]
+fn the_corpus_comes_back_whole_and_part_by_part() {
+    if let Some(messages) = corpus() {
+        round_trip(&Service::single(), &messages);
+    }
+}
+
+#[test]
+fn the_corpus_comes_back_whole_and_part_by_part_through_a_frontend() {
+    if let Some(messages) = corpus() {
+        round_trip(&Service::murder("corpus-b"), &messages);
+    }
 }

@@ -2,18 +2,20 @@
 
 use std::path::Path;
 
-use crate::harness::{Node, PASSWORD};
+use crate::harness::PASSWORD;
+use crate::service::Service;
 use crate::{mail, program};
 
 struct Curl<'a> {
     program: &'a Path,
     base: String,
+    user: &'static str,
 }
 
 impl Curl<'_> {
     fn get(&self, path: &str, options: &[&str]) -> Vec<u8> {
         let url = format!("{}{path}", self.base);
-        let user = format!("alice:{PASSWORD}");
+        let user = format!("{}:{PASSWORD}", self.user);
         let mut arguments = vec!["-sS", "--max-time", "60", "--user", &user];
         arguments.extend(options);
         arguments.push(&url);
@@ -26,17 +28,16 @@ impl Curl<'_> {
     }
 }
 
-#[test]
-fn curl_lists_uploads_searches_and_fetches_by_uid() {
+fn list_upload_search_and_fetch(service: &Service) {
     let program = program::find("curl", "curl");
-    let node = Node::start_new();
     let curl = Curl {
         program: &program,
-        base: format!("imap://127.0.0.1:{}/", node.imap),
+        base: format!("imap://127.0.0.1:{}/", service.imap),
+        user: service.user,
     };
     let message: &[u8] =
         b"From: ada@example.org\r\nSubject: upload\r\n\r\n.dot\r\n8 bit: \xfc\r\nA1 OK )\r\nbare \n\r\n";
-    let file = node.path().join("upload.eml");
+    let file = service.path().join("upload.eml");
     std::fs::write(&file, message).unwrap();
     curl.get("", &["-X", "CREATE \"My mail\""]);
     let upload = ["-T", file.to_str().unwrap()];
@@ -65,13 +66,12 @@ fn curl_lists_uploads_searches_and_fetches_by_uid() {
     assert_eq!(curl.lines("INBOX?SUBJECT%20nothing", &[]), ["* SEARCH"]);
 }
 
-#[test]
-fn curl_uploads_a_long_message() {
+fn upload_a_long_message(service: &Service) {
     let program = program::find("curl", "curl");
-    let node = Node::start_new();
     let curl = Curl {
         program: &program,
-        base: format!("imap://127.0.0.1:{}/", node.imap),
+        base: format!("imap://127.0.0.1:{}/", service.imap),
+        user: service.user,
     };
     let mut message = b"Subject: long\r\n\r\n".to_vec();
     for number in 0..100_000_u32 {
@@ -83,8 +83,24 @@ fn curl_uploads_a_long_message() {
             .bytes(),
         );
     }
-    let file = node.path().join("upload.eml");
+    let file = service.path().join("upload.eml");
     std::fs::write(&file, &message).unwrap();
     curl.get("INBOX", &["-T", file.to_str().unwrap()]);
     mail::assert_same("the message", &curl.get("INBOX;UID=1", &[]), &message);
+}
+
+#[test]
+fn curl_lists_uploads_searches_and_fetches_by_uid() {
+    list_upload_search_and_fetch(&Service::single());
+}
+
+#[test]
+fn curl_uploads_a_long_message() {
+    upload_a_long_message(&Service::single());
+}
+
+#[test]
+fn curl_does_the_same_through_a_frontend() {
+    list_upload_search_and_fetch(&Service::murder("curl-a"));
+    upload_a_long_message(&Service::murder("curl-b"));
 }

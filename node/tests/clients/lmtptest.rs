@@ -1,18 +1,17 @@
 //! `lmtptest` of Cyrus.
 
-use crate::harness::Node;
+use crate::service::Service;
 use crate::{mail, program, response};
 
-#[test]
-fn lmtptest_delivers_a_message() {
+fn deliver_by_hand(service: &Service) {
     let lmtptest = program::find("lmtptest", "cyrus-clients");
-    let node = Node::start_new();
     let message = "Subject: by hand\r\nMessage-ID: <hand@example.org>\r\n\r\n.leading dot\r\n";
     let conversation = format!(
-        "MAIL FROM:<sender@example.org>\r\nRCPT TO:<alice>\r\nDATA\r\n{}.\r\n",
+        "MAIL FROM:<sender@example.org>\r\nRCPT TO:<{}>\r\nDATA\r\n{}.\r\n",
+        service.user,
         message.replace("\r\n.", "\r\n..")
     );
-    let port = node.lmtp.to_string();
+    let port = service.lmtp.to_string();
     let output = program::run(
         &lmtptest,
         &["-p", &port, "127.0.0.1"],
@@ -31,7 +30,7 @@ fn lmtptest_delivers_a_message() {
         let found = lines.any(|line| line.starts_with(expected));
         assert!(found, "{expected} is not (in this order) in:\n{shown}");
     }
-    let mut client = node.login("alice");
+    let mut client = service.login();
     client.command("SELECT INBOX");
     let stored = response::fetch(&mut client, 1, &["BODY.PEEK[]"]);
     mail::assert_same(
@@ -39,4 +38,14 @@ fn lmtptest_delivers_a_message() {
         mail::without_trace(stored[0].text()),
         message.as_bytes(),
     );
+}
+
+#[test]
+fn lmtptest_delivers_a_message() {
+    deliver_by_hand(&Service::single());
+}
+
+#[test]
+fn lmtptest_delivers_a_message_through_a_frontend() {
+    deliver_by_hand(&Service::murder("lmtptest-b"));
 }

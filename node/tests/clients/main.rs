@@ -1,4 +1,4 @@
-//! A real node, used by the mail programs that Debian ships, and by the mail that breaks them.
+//! A real node and the frontend of a real murder, used by the mail programs that Debian ships, and by the mail that breaks them.
 
 #![expect(
     clippy::panic,
@@ -21,3 +21,4 @@ mod mail;
 mod mbsync;
 mod program;
 mod response;
+mod service;

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Node, PASSWORD, message};
+use crate::harness::{PASSWORD, message};
+use crate::service::Service;
 use crate::{mail, program};
 
 const DELIVERED: usize = 30;
@@ -15,17 +16,18 @@ struct Mbsync {
 }
 
 impl Mbsync {
-    fn new(node: &Node) -> Self {
-        let maildir = node.path().join("maildir");
+    fn new(service: &Service) -> Self {
+        let maildir = service.path().join("maildir");
         std::fs::create_dir(&maildir).unwrap();
-        let config = node.path().join("mbsyncrc");
+        let config = service.path().join("mbsyncrc");
         let text = format!(
-            "IMAPAccount node\nHost 127.0.0.1\nPort {}\nUser alice\nPass {PASSWORD}\n\
+            "IMAPAccount node\nHost 127.0.0.1\nPort {}\nUser {user}\nPass {PASSWORD}\n\
              SSLType None\nAuthMechs PLAIN\n\nIMAPStore far\nAccount node\n\n\
              MaildirStore near\nPath {dir}/\nInbox {dir}/INBOX\nSubFolders Verbatim\n\n\
              Channel all\nFar :far:\nNear :near:\nPatterns INBOX Archive\nCreate Near\n\
              Expunge Both\nSync All\nSyncState *\n",
-            node.imap,
+            service.imap,
+            user = service.user,
             dir = maildir.display()
         );
         std::fs::write(&config, text).unwrap();
@@ -68,10 +70,8 @@ fn content(path: &Path) -> String {
     lines.filter(|line| !line.starts_with("X-TUID: ")).collect()
 }
 
-#[test]
-fn mbsync_keeps_a_maildir_and_the_node_alike() {
-    let node = Node::start_new();
-    let mbsync = Mbsync::new(&node);
+fn keep_a_maildir_and_the_server_alike(service: &Service) {
+    let mbsync = Mbsync::new(service);
     let mails: Vec<_> = (0..DELIVERED)
         .map(|id| {
             message(
@@ -80,9 +80,9 @@ fn mbsync_keeps_a_maildir_and_the_node_alike() {
             )
         })
         .collect();
-    let mut lmtp = node.lmtp();
+    let mut lmtp = service.lmtp();
     for mail in &mails {
-        for recipient in ["alice", "alice+Archive"] {
+        for recipient in [service.user, &format!("{}+Archive", service.user)] {
             mail::deliver(&mut lmtp, recipient, mail.as_bytes());
         }
     }
@@ -96,7 +96,7 @@ fn mbsync_keeps_a_maildir_and_the_node_alike() {
     }
 
     // Nothing is left to do.
-    let mut client = node.login("alice");
+    let mut client = service.login();
     let status = "STATUS INBOX (MESSAGES UIDNEXT HIGHESTMODSEQ)";
     let (files, before) = (mbsync.messages("INBOX"), client.command(status));
     mbsync.sync();
@@ -127,4 +127,14 @@ fn mbsync_keeps_a_maildir_and_the_node_alike() {
     client.command("NOOP");
     let found = client.command("UID SEARCH SEEN SUBJECT \"about put\" BODY \"from here\"");
     assert_eq!(found[0], format!("* SEARCH {}", DELIVERED + 1));
+}
+
+#[test]
+fn mbsync_keeps_a_maildir_and_the_node_alike() {
+    keep_a_maildir_and_the_server_alike(&Service::single());
+}
+
+#[test]
+fn mbsync_keeps_a_maildir_and_a_murder_alike() {
+    keep_a_maildir_and_the_server_alike(&Service::murder("mbsync-a"));
 }
