@@ -129,7 +129,10 @@ impl MasterNode {
                 let heard = running.heard.entry(from).or_default();
                 let report = matches!(
                     request,
-                    Request::Report(_) | Request::ReportUnit(_) | Request::ReportDone { .. }
+                    Request::Report(_)
+                        | Request::ReportUnit(_)
+                        | Request::ReportDone { .. }
+                        | Request::Space { .. }
                 );
                 if report && (id < *heard || id < running.heard_before) {
                     return;

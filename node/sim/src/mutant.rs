@@ -36,13 +36,17 @@ pub enum Mutant {
     RefuseWhenStale,
     /// A rebuilt master proves names unknown before all servers have reported.
     ProofBeforeReports,
+    /// A server serves from a restored volume without asking anybody.
+    ServeWhenRestored,
+    /// UIDVALIDITYs stay as they are after a restore.
+    KeepUidValidities,
     /// The master applies rows whoever wrote them, under whatever epoch.
     AcceptOldRows,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::SkipSync,
         Self::AnswerBeforeApply,
         Self::LsnOnlyAtCheckpoint,
@@ -58,6 +62,8 @@ impl Mutant {
         Self::ReplicaIgnoresGaps,
         Self::RefuseWhenStale,
         Self::ProofBeforeReports,
+        Self::ServeWhenRestored,
+        Self::KeepUidValidities,
         Self::AcceptOldRows,
     ];
 
@@ -79,6 +85,8 @@ impl Mutant {
             Self::ReplicaIgnoresGaps => "replica-ignores-gaps",
             Self::RefuseWhenStale => "refuse-when-stale",
             Self::ProofBeforeReports => "proof-before-reports",
+            Self::ServeWhenRestored => "serve-when-restored",
+            Self::KeepUidValidities => "keep-uid-validities",
             Self::AcceptOldRows => "accept-old-rows",
         }
     }

@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) chaos: Millis,
     /// The master may lose its volume.
     pub(crate) masters_lost: bool,
+    /// Volumes may be set back to copies; not where the master, who would notice, loses its own.
+    pub(crate) restores: bool,
     /// Rows of a step of a move.
     pub(crate) step_rows: usize,
     /// A freeze that takes longer is given up.
@@ -36,6 +38,16 @@ pub(crate) const HEALING: Millis = 60_000;
 
 impl Plan {
     pub(crate) fn draw(random: &mut Random) -> Self {
+        let mut plan = Self::draw_rates(random);
+        match random.below(10) {
+            0..4 => plan.masters_lost = true,
+            4..7 => plan.restores = true,
+            _ => {}
+        }
+        plan
+    }
+
+    fn draw_rates(random: &mut Random) -> Self {
         Self {
             backends: random.between(2, 3) as usize,
             frontends: random.between(1, 2) as usize,
@@ -47,7 +59,8 @@ impl Plan {
             crashes: [0, 200, 400, 600][random.index(4)],
             moves: [200, 400, 800][random.index(3)],
             chaos: random.between(4000, 9000),
-            masters_lost: random.chance(400),
+            masters_lost: false,
+            restores: false,
             step_rows: [1, 3, 20][random.index(3)],
             freeze: [25, 80, 500][random.index(3)],
             servers: Vec::new(),

@@ -162,6 +162,10 @@ impl World {
             let victim = self.victim();
             self.fail(victim);
         }
+        if self.context.plan.restores && self.context.random.chance(300) {
+            let index = self.context.random.index(self.backends.len());
+            self.backends[index].keep_copy();
+        }
         if self.context.random.chance(50) {
             let (one, other) = (self.victim(), self.victim());
             if one != other {
@@ -204,6 +208,11 @@ impl World {
                 4 => return self.backends[index].fail_syncs(writes / 3),
                 5 => self.backends[index].stop(context, true),
                 6 => self.backends[index].stop(context, false),
+                7 if context.plan.restores => {
+                    if !self.backends[index].restore(context) {
+                        return;
+                    }
+                }
                 _ => self.backends[index].crash(context, loss),
             },
             Address::Frontend(index) if self.frontends[index].is_up() => {

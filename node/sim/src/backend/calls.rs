@@ -39,6 +39,9 @@ impl Backend {
         let Some(running) = &mut self.running else {
             return;
         };
+        if self.suspended && !Mutant::ServeWhenRestored.is_on() {
+            return self.answer(context, &call, Outcome::Unavailable);
+        }
         let record = running.unit_of(&call.root).cloned();
         match (&call.op, record) {
             (Op::Create, record) => self.create(context, &call, record),

@@ -137,6 +137,7 @@ impl Backend {
                 reply,
             } => self.staged(context, to, (unit, move_id), reply, done),
             Then::Released => self.released(context, job, done),
+            Then::Raised => self.raised(context),
         }
     }
 

@@ -65,6 +65,10 @@ pub(super) enum Work {
     Prune { unit: UnitId, before: Millis },
     /// A root and all that is under it go.
     DropRoot { unit: UnitId },
+    /// Every UIDVALIDITY of the unit rises above a floor.
+    Raise { unit: UnitId, floor: u32 },
+    /// What was queued before is durable.
+    Nothing,
     /// A record that the rules did not allow (a fault).
     Force { record: OwnershipRecord },
 }
@@ -169,6 +173,11 @@ impl Job {
                 }
                 self.event(tx, unit, OwnershipEvent::Deleted)
             }
+            Work::Raise { unit, floor } => {
+                mail::raise_uid_validities(tx, unit, *floor)?;
+                Ok(Done::Nothing)
+            }
+            Work::Nothing => Ok(Done::Nothing),
             Work::Force { record } => {
                 mail::put_ownership(tx, record)?;
                 Ok(Done::Recorded(Ok(record.clone())))

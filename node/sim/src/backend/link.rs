@@ -32,6 +32,10 @@ pub(super) enum Purpose {
     /// A row of the outbox; its place.
     Row(UnitId, u64),
     Heartbeat,
+    /// The log's last sequence number.
+    Space(u64),
+    /// That all UIDVALIDITYs have risen.
+    Raised,
 }
 
 /// The state of the connection to the master.
@@ -39,6 +43,8 @@ pub(super) enum Purpose {
 pub(super) struct Link {
     /// The master has the whole report.
     pub(super) reported: bool,
+    /// After a restore: the floor of all UIDVALIDITYs.
+    pub(super) raise_above: Option<u32>,
     /// Units that are still to be reported.
     pub(super) report: Vec<UnitId>,
     pub(super) pending: BTreeMap<u64, (Purpose, Millis)>,
@@ -58,7 +64,7 @@ impl Link {
         self.pending.values().any(|(purpose, _)| {
             matches!(
                 purpose,
-                Purpose::Report | Purpose::Unit(_) | Purpose::ReportDone
+                Purpose::Report | Purpose::Unit(_) | Purpose::ReportDone | Purpose::Raised
             )
         })
     }
@@ -115,6 +121,9 @@ impl Backend {
         self.publish(context);
         if context.random.chance(80) {
             self.ask(context, Purpose::Heartbeat, Request::Barrier);
+        }
+        if context.random.chance(50) {
+            self.tell_space(context);
         }
     }
 
@@ -226,10 +235,18 @@ impl Backend {
             {
                 self.report(context);
             }
+            (_, Response::Refused(Refusal::Blocked)) if self.suspended => self.blocked(context),
             (_, Response::Refused(Refusal::Blocked)) => {
                 context.violate("O8 only a restored volume goes back", self.name.to_string());
             }
-            (Purpose::Report, Response::Welcome { .. }) => {
+            (
+                Purpose::Report,
+                Response::Welcome {
+                    raise_uidvalidity_above,
+                    ..
+                },
+            ) => {
+                running.link.raise_above = raise_uidvalidity_above;
                 running.link.report = running.units.keys().copied().collect();
                 self.report_next(context);
             }
@@ -237,7 +254,12 @@ impl Backend {
                 self.verdict(context, *unit, verdict);
                 self.report_next(context);
             }
+            (Purpose::ReportDone, Response::Reported { .. }) if self.suspended => {
+                self.enqueue(context, Work::Nothing, Then::Raised);
+            }
             (Purpose::ReportDone, Response::Reported { .. }) => running.link.reported = true,
+            (Purpose::Space(lsn), Response::Done) => self.told_lsn = self.told_lsn.max(*lsn),
+            (Purpose::Raised, Response::Done) => self.resume(context),
             (Purpose::Grant(unit), Response::Granted(granted)) => {
                 if let Some(record) = running.units.get(unit) {
                     let grant = Grant {

@@ -10,6 +10,7 @@ mod job;
 mod link;
 mod outbox;
 mod report;
+mod restore;
 mod rounds;
 mod source;
 
@@ -65,6 +66,8 @@ enum Then {
     },
     /// The source has let go: now the master is asked to flip.
     Released,
+    /// All UIDVALIDITYs are above the floor: the master is told.
+    Raised,
 }
 
 /// Memory of a running backend.
@@ -101,6 +104,13 @@ pub(crate) struct Backend {
     identity: [u8; 16],
     incarnation: Incarnation,
     promised: Term,
+    /// A copy of the volume, taken earlier.
+    copy: Option<restore::Copy>,
+    /// The volume was set back to the copy: nothing is served until an administrator has confirmed
+    /// and every UIDVALIDITY has risen.
+    suspended: bool,
+    /// The last log sequence number that the master has heard of.
+    told_lsn: u64,
     running: Option<Running>,
 }
 
@@ -117,6 +127,9 @@ impl Backend {
             identity: context.random.id(),
             incarnation: Incarnation::new(0),
             promised: Term::new(0),
+            copy: None,
+            suspended: false,
+            told_lsn: 0,
             running: None,
         }
     }
@@ -306,7 +319,9 @@ impl Backend {
     }
 
     pub(crate) fn arrive(&mut self, context: &mut Context, from: Address, payload: Payload) {
-        if self.running.is_none() {
+        // Who may be behind the times says nothing of its units.
+        let heard = !self.suspended || !matches!(payload, Payload::Peer { .. });
+        if self.running.is_none() || !heard {
             return;
         }
         match payload {

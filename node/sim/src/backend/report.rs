@@ -60,13 +60,10 @@ impl Backend {
         let Some(record) = running.units.get(&unit).cloned() else {
             return self.report_next(context);
         };
+        // All that the unit ever used, also if nothing of it is left (O7).
         let validity = self.snapshot(context).and_then(|rows| {
-            let boxes = mail::mailboxes(&rows, &unit).ok()?;
-            boxes
-                .into_iter()
-                .filter_map(|(_, row)| row)
-                .map(|row| row.uid_validity.get())
-                .max()
+            let row = mail::unit(&rows, &unit).ok()??;
+            Some(row.uid_validity_floor)
         });
         let request = Request::ReportUnit(ReportedUnit {
             server_id: self.id,
@@ -92,6 +89,12 @@ impl Backend {
                     epoch: record.epoch,
                 };
                 self.enqueue(context, Work::event(unit, event), Then::Nothing);
+                self.raise(context, unit);
+            }
+            Verdict::Dropped if self.suspended => {
+                let event = OwnershipEvent::Deleted;
+                self.enqueue(context, Work::event(unit, event), Then::Nothing);
+                self.unit_dropped(context, unit);
             }
             Verdict::Dropped => self.unit_dropped(context, unit),
             Verdict::RootTaken(_) => {

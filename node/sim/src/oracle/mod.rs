@@ -104,6 +104,8 @@ pub(crate) struct Oracle {
     doubtful: BTreeSet<RootName>,
     /// When roots were last deleted.
     removed: BTreeMap<RootName, Millis>,
+    /// Backends that serve nothing since their volume was set back.
+    suspended: BTreeSet<usize>,
     /// How often the master lost all it had.
     pub(crate) masters_lost: u64,
     /// Units that the master dropped.
@@ -178,8 +180,14 @@ impl Oracle {
     pub(crate) fn removing_root(&mut self, root: &RootName) {
         self.roots.remove(root);
         self.doubtful.insert(root.clone());
+        self.in_doubt(root);
+    }
+
+    /// Whatever was known of what is in the root need not hold any more.
+    fn in_doubt(&mut self, root: &RootName) {
         for fate in self.fates.values_mut() {
-            if fate.root == *root && fate.removal == Removal::No {
+            // What is sent again may come again, even if it was removed before.
+            if fate.root == *root && (fate.removal == Removal::No || fate.repeated) {
                 fate.removal = Removal::Asked;
             }
         }

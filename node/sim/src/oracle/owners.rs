@@ -1,8 +1,8 @@
 //! Who has which unit: one owner a root (O2), each version granted once (O3).
 
-use murder_model::{Epoch, OwnershipRecord, ServerName, Term, UnitId, UnitState};
+use murder_model::{Epoch, OwnershipRecord, RootName, ServerName, Term, UnitId, UnitState};
 
-use super::{Checked, Oracle, broken, server_name};
+use super::{Checked, Marks, Oracle, Removal, broken, server_name};
 
 impl Oracle {
     /// A backend's durable record of a unit.
@@ -12,6 +12,9 @@ impl Oracle {
         let mut owners = Vec::new();
         for (unit, held) in &self.records {
             for (backend, other) in held {
+                if self.suspended.contains(backend) {
+                    continue;
+                }
                 if other.state == UnitState::Owner && other.root == record.root {
                     owners.push((*backend, *unit, other.epoch));
                 }
@@ -37,6 +40,7 @@ impl Oracle {
     pub(crate) fn recovered(&mut self, backend: usize, records: &[OwnershipRecord]) -> Checked {
         for (unit, held) in &mut self.records {
             if let Some(before) = held.remove(&backend)
+                && !self.suspended.contains(&backend)
                 && !records.iter().any(|record| {
                     record.unit == *unit
                         && (record.term, record.epoch) >= (before.term, before.epoch)
@@ -48,6 +52,39 @@ impl Oracle {
                 );
             }
         }
+        records
+            .iter()
+            .try_for_each(|record| self.recorded(backend, record))
+    }
+
+    /// A backend's volume was set back: mail that came since is lost, and clients must notice.
+    pub(crate) fn restored(&mut self, backend: usize, roots: &[RootName]) {
+        self.suspended.insert(backend);
+        for root in roots {
+            self.in_doubt(root);
+            for fate in self.fates.values_mut().filter(|fate| fate.root == *root) {
+                fate.removal = Removal::Asked;
+            }
+            for ((of, _), mailbox) in &mut self.mailboxes {
+                if of == root && mailbox.marks.validity > 0 {
+                    mailbox.tainted = true;
+                    mailbox.marks = Marks {
+                        validity: mailbox.marks.validity + 1,
+                        ..Marks::default()
+                    };
+                }
+            }
+        }
+    }
+
+    /// It serves again.
+    pub(crate) fn resumed(&mut self, backend: usize) -> Checked {
+        self.suspended.remove(&backend);
+        let records: Vec<_> = self
+            .records
+            .values()
+            .filter_map(|held| held.get(&backend).cloned())
+            .collect();
         records
             .iter()
             .try_for_each(|record| self.recorded(backend, record))
