@@ -110,6 +110,7 @@ impl Client {
             78..80 if self.manages => Op::DropFolder {
                 folder: FOLDERS[context.random.index(2)],
             },
+            81..87 if self.manages => self.shift(context)?,
             80 if self.manages && context.random.chance(300) => Op::DropRoot,
             _ => Op::Look {
                 folder,
@@ -172,6 +173,15 @@ impl Client {
         })
     }
 
+    /// A message of the root's own mailbox goes to a folder.
+    fn shift(&self, context: &mut Context) -> Option<Op> {
+        let to = FOLDERS[context.random.index(2)];
+        match self.choice(context, "", true)? {
+            Op::Expunge { validity, uid, .. } => Some(Op::Shift { validity, uid, to }),
+            _ => None,
+        }
+    }
+
     fn call(&mut self, context: &mut Context, op: Op) {
         let folder = op_folder(&op);
         match &op {
@@ -182,6 +192,9 @@ impl Client {
             }
             Op::DropFolder { .. } => context.oracle.removing(&self.root, folder, None),
             Op::DropRoot => context.oracle.removing_root(&self.root),
+            Op::Shift { validity, uid, .. } => {
+                context.oracle.moving(&self.root, (*validity, *uid));
+            }
             _ => {}
         }
         let id = context.unique();
@@ -312,7 +325,7 @@ impl Client {
 /// The mailbox that an operation is about.
 pub(crate) const fn op_folder(op: &Op) -> Folder {
     match op {
-        Op::Create | Op::Deliver { .. } | Op::DropRoot => "",
+        Op::Create | Op::Deliver { .. } | Op::Shift { .. } | Op::DropRoot => "",
         Op::Append { folder, .. }
         | Op::Flag { folder, .. }
         | Op::Expunge { folder, .. }

@@ -64,6 +64,15 @@ pub(crate) enum Op {
         /// The message.
         uid: u32,
     },
+    /// MOVE from the root's own mailbox.
+    Shift {
+        /// The mailbox' validity.
+        validity: u32,
+        /// The message.
+        uid: u32,
+        /// Where to.
+        to: Folder,
+    },
     /// SELECT with QRESYNC, and everything that is there beside.
     Look {
         /// The mailbox.

@@ -186,6 +186,7 @@ fn root_is_whole(world: &mut World, root: &RootName) -> Result<(), Violation> {
         .collect();
     users.dedup();
     let folders: [Folder; 3] = ["", "Work", "Play"];
+    let mut copies: BTreeMap<u64, u32> = BTreeMap::new();
     let now = world.context.now + 1;
     for folder in folders {
         let known = world.context.oracle.mailbox(root, folder);
@@ -209,12 +210,16 @@ fn root_is_whole(world: &mut World, root: &RootName) -> Result<(), Violation> {
         if row.is_none() {
             continue;
         }
-        for user in &users {
+        for (nth, user) in users.iter().enumerate() {
             let who = (root, user);
             let since = ModSeq::new(0);
             let listing =
                 crate::backend::look(&rows, &record.unit, who, folder, since).map_err(unread)?;
             let marks = world.context.oracle.marks(root, folder, now);
+            for message in listing.messages.iter().filter(|_| nth == 0) {
+                let token = world.context.oracle.token_of(&message.guid);
+                *copies.entry(token.unwrap_or(0)).or_default() += 1;
+            }
             world
                 .context
                 .oracle
@@ -224,6 +229,13 @@ fn root_is_whole(world: &mut World, root: &RootName) -> Result<(), Violation> {
     }
     for (token, fate) in &world.context.oracle.fates {
         let due = fate.root == *root && fate.removal == Removal::No && fate.known_at.is_some();
+        let found = copies.get(token).copied().unwrap_or(0);
+        if found > 1 || due && fate.wandering && found == 0 {
+            return Err(Violation::new(
+                "1 once",
+                format!("message {token}, which was moved, is in {root} {found} times"),
+            ));
+        }
         if due && fate.place.is_none() {
             return Err(Violation::new(
                 "1 a reply is a promise",

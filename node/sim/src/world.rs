@@ -162,9 +162,8 @@ impl World {
             let victim = self.victim();
             self.fail(victim);
         }
-        if self.context.plan.restores && self.context.random.chance(300) {
-            let index = self.context.random.index(self.backends.len());
-            self.backends[index].keep_copy();
+        if self.context.plan.restores {
+            self.copy_or_restore();
         }
         if self.context.random.chance(50) {
             let (one, other) = (self.victim(), self.victim());
@@ -173,6 +172,21 @@ impl World {
                 let mend = self.context.now + self.context.random.between(100, 2000);
                 self.context.at(mend, Event::Mend);
             }
+        }
+    }
+
+    /// Somebody copies a volume, or puts a copy back.
+    fn copy_or_restore(&mut self) {
+        let index = self.context.random.index(self.backends.len());
+        match self.context.random.below(10) {
+            0..5 => self.backends[index].keep_copy(),
+            5 if self.backends[index].restore(&mut self.context) => {
+                self.crashes += 1;
+                let back = self.context.now + self.context.random.between(20, 1500);
+                self.context
+                    .at(back, Event::Restart(Address::Backend(index)));
+            }
+            _ => {}
         }
     }
 
@@ -208,11 +222,6 @@ impl World {
                 4 => return self.backends[index].fail_syncs(writes / 3),
                 5 => self.backends[index].stop(context, true),
                 6 => self.backends[index].stop(context, false),
-                7 if context.plan.restores => {
-                    if !self.backends[index].restore(context) {
-                        return;
-                    }
-                }
                 _ => self.backends[index].crash(context, loss),
             },
             Address::Frontend(index) if self.frontends[index].is_up() => {

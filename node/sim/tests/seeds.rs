@@ -1,5 +1,6 @@
 //! Fixed seeds, each a world of its own; `MURDER_SIM_SEEDS=from..to` runs others.
 
+/// Clean runs, with the seed and the end of its trace for one that is not.
 #[test]
 fn no_seed_breaks_a_rule() {
     let seeds = match std::env::var("MURDER_SIM_SEEDS") {
@@ -13,5 +14,15 @@ fn no_seed_breaks_a_rule() {
         if let Err(failure) = murder_sim::run(seed) {
             panic!("{failure}");
         }
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_run_each_time() {
+    for seed in [3, 14, 15] {
+        let (first, trace) = murder_sim::run_traced(seed, 100_000);
+        let (second, again) = murder_sim::run_traced(seed, 100_000);
+        assert_eq!(first.unwrap(), second.unwrap());
+        assert_eq!(trace, again, "seed {seed}");
     }
 }

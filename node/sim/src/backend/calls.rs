@@ -3,7 +3,8 @@
 use murder_locations::ownership::{OwnershipEvent, serves};
 use murder_model::{OwnershipRecord, RootName, UnitId, UnitState};
 
-use super::job::{Work, look};
+use super::job::Work;
+use super::ops::look;
 use super::{Backend, Held, Running, Then};
 use crate::context::Context;
 use crate::message::{Address, Millis, Op, Outcome, Payload};

@@ -122,7 +122,7 @@ impl Backend {
         if context.random.chance(80) {
             self.ask(context, Purpose::Heartbeat, Request::Barrier);
         }
-        if context.random.chance(50) {
+        if context.random.chance(150) {
             self.tell_space(context);
         }
     }
@@ -217,28 +217,13 @@ impl Backend {
         let Some((purpose, _)) = running.link.pending.remove(&id) else {
             return;
         };
+        if self.reports_again(context, &response) {
+            return;
+        }
+        let Some(running) = &mut self.running else {
+            return;
+        };
         match (&purpose, response) {
-            (_, Response::Promise { term }) => {
-                // A promise is durable before it is given.
-                self.promised = self.promised.max(term);
-                self.report(context);
-            }
-            (
-                _,
-                Response::Refused(
-                    Refusal::NotReported | Refusal::UnknownServer | Refusal::WrongTerm { .. },
-                ),
-            ) => self.report(context),
-            // Another master than the one that was reported to.
-            (_, Response::Refused(Refusal::AwaitingReports(servers)))
-                if servers.contains(&self.name) && running.link.reported =>
-            {
-                self.report(context);
-            }
-            (_, Response::Refused(Refusal::Blocked)) if self.suspended => self.blocked(context),
-            (_, Response::Refused(Refusal::Blocked)) => {
-                context.violate("O8 only a restored volume goes back", self.name.to_string());
-            }
             (
                 Purpose::Report,
                 Response::Welcome {
@@ -297,6 +282,36 @@ impl Backend {
             }
             _ => {}
         }
+    }
+
+    /// Whether the answer, to whatever question, says that the master needs a report first.
+    fn reports_again(&mut self, context: &mut Context, response: &Response) -> bool {
+        let reported = self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.link.reported);
+        match response {
+            Response::Promise { term } => {
+                // A promise is durable before it is given.
+                self.promised = self.promised.max(*term);
+                self.report(context);
+            }
+            Response::Refused(
+                Refusal::NotReported | Refusal::UnknownServer | Refusal::WrongTerm { .. },
+            ) => self.report(context),
+            // Another master than the one that was reported to.
+            Response::Refused(Refusal::AwaitingReports(servers))
+                if servers.contains(&self.name) && reported =>
+            {
+                self.report(context);
+            }
+            Response::Refused(Refusal::Blocked) if self.suspended => self.blocked(context),
+            Response::Refused(Refusal::Blocked) => {
+                context.violate("O8 only a restored volume goes back", self.name.to_string());
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// The master's record of a unit.

@@ -8,6 +8,7 @@ mod commit;
 mod destination;
 mod job;
 mod link;
+mod ops;
 mod outbox;
 mod report;
 mod restore;
@@ -27,7 +28,7 @@ use murder_store::engine::{
 };
 use murder_store::mail;
 
-pub(crate) use self::job::{look, name as name_of};
+pub(crate) use self::ops::{look, name as name_of};
 
 use self::destination::Staging;
 use self::job::{Job, Work};

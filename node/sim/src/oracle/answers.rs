@@ -74,7 +74,7 @@ impl Oracle {
             Op::MakeFolder { .. } | Op::DropFolder { .. } => {
                 self.folder_answered(root, op, sent, outcome, now)?;
             }
-            Op::Look { .. } => {}
+            Op::Look { .. } | Op::Shift { .. } => {}
         }
         Ok(())
     }
@@ -137,7 +137,11 @@ impl Oracle {
                 uid,
             } => {
                 if let Some(token) = self.token_at(root, folder, (*validity, *uid)) {
-                    self.fate(token)?.removal = Removal::Done(now);
+                    let fate = self.fate(token)?;
+                    // If it had been moved before, nothing was removed.
+                    if !fate.wandering {
+                        fate.removal = Removal::Done(now);
+                    }
                 }
             }
             _ => {}
@@ -172,7 +176,7 @@ impl Oracle {
             (Op::DropFolder { folder }, Outcome::Done) => {
                 self.mailbox(root, folder).exists = Some(false);
                 for fate in self.fates.values_mut() {
-                    if fate.root == *root && fate.folder == *folder {
+                    if fate.root == *root && fate.folder == *folder && !fate.wandering {
                         fate.removal = Removal::Done(now);
                     }
                 }
@@ -201,9 +205,9 @@ impl Oracle {
         sent: &Marks,
         now: Millis,
     ) -> Checked {
-        self.placed(token, at, now)?;
         let fate = self.fate(token)?;
         let (root, folder) = (fate.root.clone(), fate.folder);
+        self.placed(token, folder, at, now)?;
         let late = sent.validity == at.0 && (at.1 <= sent.uid || mod_seq <= sent.mod_seq);
         if at.0 < sent.validity || late {
             return broken(

@@ -45,9 +45,9 @@ impl Oracle {
                     format!("UID {} is not below UIDNEXT", message.uid),
                 );
             }
-            self.placed(token, (validity, message.uid), now)?;
+            self.placed(token, folder, (validity, message.uid), now)?;
             let fate = self.fate(token)?;
-            if fate.root != *root || fate.folder != folder {
+            if fate.root != *root || fate.folder != folder && !fate.wandering {
                 return broken("1 once", format!("message {token} is in {root}/{folder}"));
             }
             fate.seen_as(token, message, user, sent.at)?;
@@ -55,6 +55,7 @@ impl Oracle {
         for (token, fate) in &self.fates {
             let due = fate.root == *root
                 && fate.folder == folder
+                && !fate.wandering
                 && fate.removal == Removal::No
                 && fate.known_at.is_some_and(|when| when < sent.at);
             if due && !found.contains(token) {

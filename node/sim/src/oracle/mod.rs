@@ -60,6 +60,8 @@ pub(crate) struct Fate {
     acknowledged: bool,
     /// It is sent again until it is acknowledged.
     repeated: bool,
+    /// Somebody moved it, or tried: it is in one of the root's mailboxes.
+    pub(crate) wandering: bool,
     pub(crate) removal: Removal,
     /// Flags that were acknowledged, with the time.
     pub(crate) flags: Vec<(SystemFlags, Millis)>,
@@ -140,6 +142,7 @@ impl Oracle {
                 known_at: None,
                 acknowledged: false,
                 repeated,
+                wandering: false,
                 removal: if tainted { Removal::Asked } else { Removal::No },
                 flags: Vec::new(),
                 seen: BTreeMap::new(),
@@ -169,11 +172,24 @@ impl Oracle {
     pub(crate) fn removing(&mut self, root: &RootName, folder: Folder, at: Option<(u32, u32)>) {
         let only = at.and_then(|at| self.token_at(root, folder, at));
         for (token, fate) in &mut self.fates {
-            let meant = fate.root == *root && fate.folder == folder;
+            let meant = fate.root == *root && (fate.folder == folder || fate.wandering);
             if meant && (at.is_none() || only == Some(*token)) && fate.removal == Removal::No {
                 fate.removal = Removal::Asked;
             }
         }
+    }
+
+    /// A message is about to be moved.
+    pub(crate) fn moving(&mut self, root: &RootName, at: (u32, u32)) {
+        let token = self.token_at(root, "", at);
+        if let Some(fate) = token.and_then(|token| self.fates.get_mut(&token)) {
+            fate.wandering = true;
+        }
+    }
+
+    /// The message with these bytes.
+    pub(crate) fn token_of(&self, guid: &Guid) -> Option<u64> {
+        self.tokens.get(guid).copied()
     }
 
     /// The root is about to be deleted: until that is answered, nothing is known of it.
@@ -228,13 +244,12 @@ impl Oracle {
     }
 
     /// Somebody was told that the message is at this place.
-    fn placed(&mut self, token: u64, at: (u32, u32), now: Millis) -> Checked {
+    fn placed(&mut self, token: u64, folder: Folder, at: (u32, u32), now: Millis) -> Checked {
         let fate = self.fate(token)?;
         if let Some((validity, _, _)) = fate.place
-            && validity != at.0
-            && fate.removal != Removal::No
+            && (validity != at.0 && fate.removal != Removal::No || fate.wandering)
         {
-            // It came again into a root that was deleted meanwhile.
+            // It was moved, or came again into a root that was deleted meanwhile.
             fate.place = None;
         }
         if let Some((validity, uid, _)) = fate.place
@@ -247,7 +262,7 @@ impl Oracle {
         }
         fate.place.get_or_insert((at.0, at.1, now));
         fate.known_at.get_or_insert(now);
-        let key = (fate.root.clone(), fate.folder, at.0, at.1);
+        let key = (fate.root.clone(), folder, at.0, at.1);
         let other = *self.places.entry(key).or_insert(token);
         if other != token {
             return broken(
