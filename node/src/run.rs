@@ -11,9 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use murder_api::Settings;
 use murder_api::settings::Role;
+use murder_locations::master::MasterError;
 use murder_store::engine::{Partition, PartitionOptions, RealDisk};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::accounts::FileAccounts;
@@ -48,6 +49,7 @@ struct Running {
     partitions: Vec<PartitionThread>,
     replica: Option<ReplicaThread>,
     master: Option<MasterThread>,
+    master_failure: Option<oneshot::Receiver<MasterError>>,
 }
 
 /// Runs a node until it is told to stop (SIGTERM or SIGINT).
@@ -67,25 +69,47 @@ pub async fn run(settings: Settings) -> Result<()> {
     };
     let mut running = Running::default();
     serve_metrics(&base, &mut running).await?;
-    let ready = match base.settings.role {
+    let started = match base.settings.role {
         Role::Mupdate => roles::mupdate(&base, &mut running).await,
         Role::Backend => roles::backend(&base, &mut running).await.map(|_| ()),
         Role::Frontend => roles::frontend(&base, &mut running).await,
         Role::Unified => roles::unified(&base, &mut running).await,
     };
-    if ready.is_ok() {
-        base.health.set_ready(true);
-        let (name, role) = (&base.settings.name, base.settings.role);
-        tracing::info!(event = "node_ready", %name, ?role);
-        wait_for_signal().await?;
-        tracing::info!(event = "node_stopping", name = %base.settings.name);
-        base.health.set_ready(false);
-    }
+    let outcome = match started {
+        Ok(()) => serve(&base, &mut running).await,
+        Err(error) => Err(error),
+    };
     // Nobody listens any more if all tasks ended by themselves.
     let _ended = stop.send(true);
     running.stop().await?;
     tracing::info!(event = "node_stopped", name = %base.settings.name);
-    ready
+    outcome
+}
+
+/// Serves until the node is told to stop, or cannot go on.
+async fn serve(base: &Base, running: &mut Running) -> Result<()> {
+    let (name, role) = (&base.settings.name, base.settings.role);
+    base.health.set_ready(true);
+    tracing::info!(event = "node_ready", %name, ?role);
+    let outcome = tokio::select! {
+        told = wait_for_signal() => told.map_err(anyhow::Error::from),
+        error = failed(running.master_failure.take()) => {
+            Err(error).context("the location database has failed; what it answers is worth nothing")
+        }
+    };
+    tracing::info!(event = "node_stopping", %name);
+    base.health.set_ready(false);
+    outcome
+}
+
+/// Waits for the master to stop by itself; for ever where there is none.
+async fn failed(failure: Option<oneshot::Receiver<MasterError>>) -> MasterError {
+    if let Some(failure) = failure
+        && let Ok(error) = failure.await
+    {
+        return error;
+    }
+    std::future::pending().await
 }
 
 impl Running {

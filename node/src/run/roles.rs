@@ -39,13 +39,7 @@ pub(super) async fn mupdate(base: &Base, running: &mut Running) -> Result<()> {
         .with_context(|| format!("cannot open {}", path.display()))?;
     let (handle, thread, failure) = master::start(database, &base.metrics)?;
     running.master = Some(thread);
-    // Answers from a database that has failed are worth nothing: the node ends, and starts again.
-    let health = Arc::clone(&base.health);
-    running.tasks.spawn(async move {
-        if failure.await.is_ok() {
-            health.set_ready(false);
-        }
-    });
+    running.master_failure = Some(failure);
     listen::admin(base, running, None, Some(handle.clone())).await?;
     let server = Arc::new(Server {
         settings: Arc::clone(settings),

@@ -40,6 +40,10 @@ async fn start(seed: u64) -> (Murder, Trial) {
     (murder, trial)
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "what the clients saw, if the test fails"
+)]
 async fn finish(trial: Trial) {
     let report = trial.finish(None).await.unwrap();
     println!("{report}");
