@@ -127,7 +127,7 @@ fn rates() {
     }
     let rate = 20_000.0 / start.elapsed().as_secs_f64();
     println!("ACTIVATE/s at 100,000 rows in batches of 128: {rate:.0}");
-    for count in [10_000, 100_000] {
+    for count in [10_000, 100_000, 1_000_000] {
         let (seen, pages) = list(&replica_of(count));
         println!("a user who sees {seen} of {count} names: {pages} pages read");
     }
