@@ -46,8 +46,7 @@ async fn start(seed: u64) -> (Murder, Trial) {
 )]
 async fn finish(trial: Trial) {
     let report = trial.finish(None).await.unwrap();
-    println!("{report}");
-    assert!(report.is_good());
+    assert!(report.is_good(), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ mod mupdate;
 mod restored;
 mod routing;
 mod single;
+mod still;
 
 /// The node program.
 const NODE: &str = env!("CARGO_BIN_EXE_murder-node");
