@@ -157,8 +157,14 @@ fn beside(given: Option<&PathBuf>, name: &str) -> Result<PathBuf> {
 
 fn tell_how_to_use(console: &Console, local: Local) -> Result<()> {
     let endpoints = local.endpoints()?;
-    let frontend = endpoints.frontends.first();
-    let frontend = frontend.context("there are no frontends")?;
+    let frontends = endpoints.frontends.iter();
+    let mut doors = frontends.map(|one| (&one.imap, &one.imaps, &one.lmtp));
+    let backends = endpoints.backends.iter();
+    let mut others = backends.map(|one| (&one.imap, &one.imaps, &one.lmtp));
+    let (imap, imaps, lmtp) = doors
+        .next()
+        .or_else(|| others.next())
+        .context("no node is there to connect to")?;
     let user = endpoints.users.first().context("there are no users")?;
     let password = user.password_file.display();
     console.say(&format!(
@@ -169,13 +175,13 @@ fn tell_how_to_use(console: &Console, local: Local) -> Result<()> {
          LMTP listens at {}. Look at it with: {}\n\
          End it with: {} --purge",
         local.state().display(),
-        frontend.imap,
-        frontend.imaps,
+        imap,
+        imaps,
         endpoints.ca.display(),
         user.user,
         user.user,
-        frontend.imap,
-        frontend.lmtp,
+        imap,
+        lmtp,
         local.command_line("status"),
         local.command_line("down"),
     ));

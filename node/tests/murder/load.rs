@@ -25,9 +25,12 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Two backends, two frontends, and the clients.
 async fn start(seed: u64) -> (Murder, Trial) {
+    start_as(Plan::discrete(NODE, 2, 2), seed).await
+}
+
+async fn start_as(plan: Plan, seed: u64) -> (Murder, Trial) {
     let users: Vec<_> = (1..=USERS).map(|number| format!("user{number}")).collect();
-    let plan = Plan::discrete(NODE, 2, 2).users(users.iter().cloned());
-    let murder = plan.start().await.unwrap();
+    let murder = plan.users(users.iter().cloned()).start().await.unwrap();
     let party = Party::of(&murder, &users, true).unwrap();
     let sources = Sources {
         mail: None,
@@ -56,6 +59,17 @@ async fn a_killed_backend_loses_nothing_that_it_acknowledged() {
         trial.reached(percent).await;
         murder.kill(backend).unwrap();
         murder.start(backend).await.unwrap();
+    }
+    finish(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_unified_nodes_lose_nothing_and_their_clients_go_to_others() {
+    let (mut murder, trial) = start_as(Plan::unified(NODE, 2), 6).await;
+    for (percent, node) in [(25, "un-a"), (50, "un-b")] {
+        trial.reached(percent).await;
+        murder.kill(node).unwrap();
+        murder.start(node).await.unwrap();
     }
     finish(trial).await;
 }
