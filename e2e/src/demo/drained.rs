@@ -172,7 +172,7 @@ async fn drain(console: &Console, local: &Local, backend: &Backend) -> Result<Mo
             if let Ok(status) = local.status().await
                 && let Ok(now) = status.backend(name)
             {
-                show(console, now, backend.bytes, begun);
+                show(console, now, backend, begun);
                 last = now.clone();
             }
         }
@@ -209,18 +209,18 @@ async fn drain(console: &Console, local: &Local, backend: &Backend) -> Result<Mo
     Ok(moved)
 }
 
-fn show(console: &Console, backend: &Backend, bytes: u64, begun: Instant) {
-    let rate = backend.bytes_moved as f64 / begun.elapsed().as_secs_f64().max(0.001);
-    let total = backend.mailboxes_moved + backend.mailboxes;
+fn show(console: &Console, now: &Backend, before: &Backend, begun: Instant) {
+    let rate = now.bytes_moved as f64 / begun.elapsed().as_secs_f64().max(0.001);
+    // Units on their way are neither here nor there.
+    let total = before.mailboxes.max(now.mailboxes_moved + now.mailboxes);
     console.set_total("drain", total);
     let detail = format!(
         "mailboxes, {} of {}, {}/s",
-        mib(backend.bytes_moved),
-        mib(bytes.max(backend.bytes_moved)),
+        mib(now.bytes_moved),
+        mib(before.bytes.max(now.bytes_moved)),
         mib(rate as u64)
     );
-    let done = backend.mailboxes_moved;
-    console.progress("drain", done, &detail);
+    console.progress("drain", now.mailboxes_moved, &detail);
 }
 
 fn mib(bytes: u64) -> String {
