@@ -93,12 +93,17 @@ impl Rig {
 
     /// Clients that deliver to alice until they are stopped or have delivered so many each.
     pub(crate) fn load(&mut self, writers: usize, most: usize) -> Load {
+        self.load_at(writers, most, Duration::ZERO)
+    }
+
+    /// The same, with a pause after each message.
+    pub(crate) fn load_at(&mut self, writers: usize, most: usize, pause: Duration) -> Load {
         self.loads += 1;
         let stop = Arc::new(AtomicBool::new(false));
         let lmtp = self.murder.addresses(self.entry).unwrap().lmtp;
         let spawn = |writer| {
             let prefix = format!("{}-{writer}", self.loads);
-            tokio::spawn(deliver(lmtp, prefix, most, Arc::clone(&stop)))
+            tokio::spawn(deliver(lmtp, prefix, most, pause, Arc::clone(&stop)))
         };
         let writers = (0..writers).map(spawn).collect();
         Load { stop, writers }

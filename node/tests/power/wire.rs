@@ -55,7 +55,7 @@ impl Imap {
 
 /// The content of a message, by its id alone.
 pub(crate) fn message(id: &str) -> String {
-    let lines = 1 + id.bytes().map(usize::from).sum::<usize>() % 60;
+    let lines = 1 + id.bytes().map(usize::from).sum::<usize>() % 12;
     let line = format!("{id} {}\r\n", "x".repeat(60));
     format!(
         "From: Sender <sender@example.org>\r\nTo: alice@example.org\r\nSubject: about {id}\r\n\
