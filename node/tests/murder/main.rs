@@ -15,6 +15,8 @@ mod restored;
 mod routing;
 mod single;
 mod still;
+mod unified;
+mod volumes;
 
 /// The node program.
 const NODE: &str = env!("CARGO_BIN_EXE_murder-node");
