@@ -192,8 +192,8 @@ impl Client {
             }
             Op::DropFolder { .. } => context.oracle.removing(&self.root, folder, None),
             Op::DropRoot => context.oracle.removing_root(&self.root),
-            Op::Shift { validity, uid, .. } => {
-                context.oracle.moving(&self.root, (*validity, *uid));
+            Op::Shift { validity, uid, to } => {
+                context.oracle.moving(&self.root, (*validity, *uid), to);
             }
             _ => {}
         }

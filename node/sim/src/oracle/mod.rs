@@ -180,10 +180,15 @@ impl Oracle {
     }
 
     /// A message is about to be moved.
-    pub(crate) fn moving(&mut self, root: &RootName, at: (u32, u32)) {
+    pub(crate) fn moving(&mut self, root: &RootName, at: (u32, u32), to: Folder) {
         let token = self.token_at(root, "", at);
+        let tainted = self.mailbox(root, to).tainted;
         if let Some(fate) = token.and_then(|token| self.fates.get_mut(&token)) {
             fate.wandering = true;
+            // The folder may be deleted behind it.
+            if tainted && fate.removal == Removal::No {
+                fate.removal = Removal::Asked;
+            }
         }
     }
 
