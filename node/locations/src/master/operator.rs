@@ -10,6 +10,10 @@ use crate::request::{Identity, Refusal, Response, Role};
 /// Most servers of a murder that an operator may name at once.
 const AWAITED_MAX: usize = 10_000;
 
+/// A unit makes fewer mailboxes than this between two reports of its server: UIDVALIDITYs of those
+/// were never named to the master, but clients may have seen them before the volume was set back.
+const UNREPORTED_MAX: u32 = 1 << 16;
+
 impl Tables<'_> {
     pub(super) fn set_flags(
         &mut self,
@@ -55,7 +59,9 @@ impl Tables<'_> {
         if record.restored != Restored::Blocked {
             return Err(Refusal::NotBlocked.into());
         }
-        let restored = Restored::Raising(self.meta.uidvalidity_max);
+        let floor = self.meta.uidvalidity_max.saturating_add(UNREPORTED_MAX);
+        self.meta.uidvalidity_max = floor;
+        let restored = Restored::Raising(floor);
         self.put_server(ServerRecord { restored, ..record })?;
         Ok(Response::Done)
     }

@@ -192,7 +192,9 @@ fn a_restored_volume_serves_nothing_until_confirmed_and_then_raises_its_uidvalid
         [
             Response::Welcome {
                 term: Term::new(1),
-                raise_uidvalidity_above: Some(1000)
+                // Reported were 1000; mailboxes that were made since then had higher ones, and one of
+                // the same name must not get the same again.
+                raise_uidvalidity_above: Some(1000 + 65_536)
             },
             Response::Verdict(Verdict::Regranted(regranted.clone())),
             Response::Reported { units_of_record: 1 },
