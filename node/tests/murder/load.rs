@@ -43,10 +43,6 @@ async fn start_as(plan: Plan, seed: u64) -> (Murder, Trial) {
     (murder, trial)
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "what the clients saw, if the test fails"
-)]
 async fn finish(trial: Trial) {
     let report = trial.finish(None).await.unwrap();
     assert!(report.is_good(), "{report}");
