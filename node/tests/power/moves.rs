@@ -1,9 +1,9 @@
 //! A murder that loses power at each step of a move: at the source, the destination and the master.
 
 use murder_e2e::murder::Plan;
-use murder_e2e::powerloss::{Point, When};
+use murder_e2e::powerloss::{Loss, Point, When};
 
-use crate::rig::{Rig, until};
+use crate::rig::{Rig, Struck, until};
 use crate::wire::owner_at_master;
 use crate::{NODE, kills};
 
@@ -19,12 +19,13 @@ enum Victim {
     Master,
 }
 
-/// A step of a move. On a backend it is a record of the unit: its root, then the number of its state.
+/// A step of a move. On a backend it is a record of the unit: its root, then the number of its state
+/// (`UnitState` in the order of its declaration).
 #[derive(Clone, Copy, Debug)]
 struct Step {
     name: &'static str,
     victim: Victim,
-    state: u8,
+    state: (u8, &'static str),
     /// Syncs in one move that fit.
     syncs: u32,
 }
@@ -32,52 +33,75 @@ struct Step {
 const RELEASED: Step = Step {
     name: "source: Released",
     victim: Victim::Source,
-    state: 2,
+    state: (2, "Released"),
     syncs: 1,
 };
 const MOVED: Step = Step {
     name: "source: Moved",
     victim: Victim::Source,
-    state: 5,
+    state: (5, "Moved"),
     syncs: 1,
 };
 /// The record that begins a copy, and batches of rows.
 const STAGING: Step = Step {
     name: "destination: Staging",
     victim: Victim::Destination,
-    state: 3,
+    state: (3, "Staging"),
     syncs: 2,
 };
 const PREPARED: Step = Step {
     name: "destination: Prepared",
     victim: Victim::Destination,
-    state: 4,
+    state: (4, "Prepared"),
     syncs: 1,
 };
 const OWNER: Step = Step {
     name: "destination: Owner",
     victim: Victim::Destination,
-    state: 1,
+    state: (1, "Owner"),
     syncs: 1,
 };
 const FLIP: Step = Step {
     name: "master: flip",
     victim: Victim::Master,
-    state: 0,
+    state: (0, ""),
     syncs: 1,
 };
 
 impl Step {
+    const fn when(round: usize) -> When {
+        [When::Before, When::After][round % 2]
+    }
+
+    /// Which of the syncs in a move.
+    fn number(self, round: usize) -> u32 {
+        1 + u32::try_from(round / 2).unwrap() % self.syncs
+    }
+
     fn point(self, round: usize) -> Point {
-        let when = [When::Before, When::After][round % 2];
+        let when = Self::when(round);
         if self.victim == Victim::Master {
             return Point::new(when, "fdatasync", "/locations.redb");
         }
-        let number = 1 + u32::try_from(round / 2).unwrap() % self.syncs;
-        let record = [ROOT.as_bytes(), &[self.state]].concat();
+        let record = [ROOT.as_bytes(), &[self.state.0]].concat();
         Point::new(when, "fdatasync", "/log-")
             .of(&record)
-            .number(number)
+            .number(self.number(round))
+    }
+
+    /// The step's record is there if it was synced, and only then.
+    fn check(self, round: usize, struck: &Struck) {
+        if self.victim == Victim::Master {
+            return;
+        }
+        let there = struck.states.get(ROOT).map(String::as_str) == Some(self.state.1);
+        match Self::when(round) {
+            When::After => assert!(there, "{}: {:?}", self.name, struck.states),
+            When::Before if struck.loss == Loss::Everything && self.number(round) == 1 => {
+                assert!(!there, "{}: {:?}", self.name, struck.states);
+            }
+            When::Before => {}
+        }
     }
 }
 
@@ -133,7 +157,8 @@ impl Mover {
         self.rig.arm(victim, &step.point(round));
         let load = self.rig.load(1, MESSAGES);
         self.start_move(from, to).await;
-        self.rig.lose_power(victim, Some(&load)).await;
+        let struck = self.rig.lose_power(victim, Some(&load)).await;
+        step.check(round, &struck);
         let released = state(&self.rig, from).await.as_deref() == Some("Released");
         self.rig.murder.start(victim).await.unwrap();
         self.rig.finish(load).await;
@@ -144,11 +169,13 @@ impl Mover {
             at = owner(&self.rig).await;
         }
         let is_other = step.victim == Victim::Master && !released;
-        self.rig.table.count(if is_other {
+        let name = if is_other {
             "master: another commit"
         } else {
             step.name
-        });
+        };
+        let when = Step::when(round).word();
+        self.rig.table.count(&format!("{name}, {when} its sync"));
     }
 }
 

@@ -61,12 +61,12 @@ async fn nothing_is_lost_at_the_commit_points_of_a_node() {
                 // A checkpoint comes once a second.
                 rig.load_at(1, usize::MAX, Duration::from_millis(50))
             };
-            rig.lose_power("un-a", Some(&load)).await;
+            let _struck = rig.lose_power("un-a", Some(&load)).await;
             rig.finish(load).await;
             if let Some((point, start)) = at_start(kind, round) {
                 rig.arm("un-a", &point);
                 rig.murder.node_mut("un-a").unwrap().spawn().unwrap();
-                rig.lose_power("un-a", None).await;
+                let _struck = rig.lose_power("un-a", None).await;
                 rig.table.count(start);
             }
             rig.murder.start("un-a").await.unwrap();

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::harness::murder_node;
 use crate::ledger::{Ledger, deliver};
-use crate::store;
+use crate::store::{self, States};
 use crate::table::Table;
 use crate::wire::Imap;
 
@@ -38,6 +38,13 @@ pub(crate) struct Rig {
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     writers: Vec<JoinHandle<Vec<String>>>,
+}
+
+/// A node that has lost power.
+pub(crate) struct Struck {
+    pub(crate) loss: Loss,
+    /// What its files say.
+    pub(crate) states: States,
 }
 
 impl Rig {
@@ -116,25 +123,29 @@ impl Rig {
         }
     }
 
-    /// Waits until a node has ended at its point, and takes what was not synced: all of it or, every
-    /// other time, a part that the number of the loss chooses.
-    pub(crate) async fn lose_power(&mut self, node: &str, load: Option<&Load>) {
+    /// Waits until a node has ended at its point, and takes what was not synced: all of it or, half of
+    /// the time, a part that the number of the loss chooses.
+    pub(crate) async fn lose_power(&mut self, node: &str, load: Option<&Load>) -> Struck {
         let ended = self.murder.node_mut(node).unwrap().wait_end(PATIENCE).await;
         assert_eq!(ended.unwrap().signal(), Some(9), "{node} ended otherwise");
         if let Some(load) = load {
             load.stop.store(true, Ordering::Relaxed);
         }
         self.kills += 1;
-        let loss = if self.kills.is_multiple_of(2) {
-            Loss::Some(self.kills)
-        } else {
+        // Points alternate by ones, so losses do by twos.
+        let loss = if (self.kills / 2).is_multiple_of(2) {
             Loss::Everything
+        } else {
+            Loss::Some(self.kills)
         };
         self.power(node).strike(loss).unwrap();
         let node = self.murder.node(node).unwrap();
-        if node.role().holds_mailboxes() {
-            store::check_replay(&store::partition(&node.data()));
-        }
+        let states = if node.role().holds_mailboxes() {
+            store::check_replay(&store::partition(&node.data()))
+        } else {
+            States::new()
+        };
+        Struck { loss, states }
     }
 
     /// Reads everything back, as soon as the server is well.
