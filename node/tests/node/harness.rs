@@ -18,6 +18,8 @@ pub(crate) struct Node {
     directory: tempfile::TempDir,
     child: Option<Child>,
     environment: Vec<(String, OsString)>,
+    /// Bytes of a volume of its own for its data, which goes when it ends.
+    volume: Option<usize>,
     pub(crate) imap: u16,
     pub(crate) lmtp: u16,
     metrics: u16,
@@ -72,6 +74,16 @@ impl Node {
         (0..5).find_map(|_| start()).expect("the node starts")
     }
 
+    /// The same, on a volume of so many bytes that nobody else sees.
+    pub(crate) fn start_on_volume(bytes: usize, extra: &str) -> Self {
+        let start = || {
+            let mut node = Self::create(extra);
+            node.volume = Some(bytes);
+            node.try_start().then_some(node)
+        };
+        (0..5).find_map(|_| start()).expect("the node starts")
+    }
+
     fn create(extra: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (imap, lmtp, metrics) = (free_port(), free_port(), free_port());
@@ -87,6 +99,7 @@ impl Node {
             directory,
             child: None,
             environment,
+            volume: None,
             imap,
             lmtp,
             metrics,
@@ -125,9 +138,26 @@ impl Node {
         assert!(self.try_start(), "the node ended");
     }
 
+    /// The program, where it sees its volume.
+    fn command(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_murder-node");
+        let Some(bytes) = self.volume else {
+            return Command::new(program);
+        };
+        let script = "set -e; mkdir -p \"$1\"; mount -t tmpfs -o size=\"$2\" tmpfs \"$1\"; \
+                      shift 2; exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(self.path().join("data"))
+            .args([&bytes.to_string(), program]);
+        command
+    }
+
     /// False: the process ended before it served.
     fn try_start(&mut self) -> bool {
-        let child = Command::new(env!("CARGO_BIN_EXE_murder-node"))
+        let child = self
+            .command()
             .args(["run", "-c"])
             .arg(self.config())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -12,6 +12,7 @@ mod harness;
 mod commands;
 mod crash;
 mod delivery;
+mod full;
 mod imap;
 mod limits;
 mod tls;
