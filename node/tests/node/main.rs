@@ -11,6 +11,7 @@ mod harness;
 
 mod commands;
 mod crash;
+mod damage;
 mod delivery;
 mod full;
 mod imap;

@@ -1,7 +1,10 @@
 //! FETCH and UID FETCH (RFC 3501 section 6.4.5, RFC 7162 section 3.1.4).
 //!
 //! Flags, UIDs, sizes and modification sequences come from the view and touch no file. Other items
-//! are read in groups of messages on a thread that may block; a large body leaves in slices.
+//! are read in groups of messages on a thread that may block; a large body leaves in slices. A message
+//! whose bytes are damaged is left out, all others are sent, and the answer is NO.
+
+mod pieces;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,10 +13,12 @@ use murder_model::{InternalDate, ModSeq, Rights, SystemFlags, UidSet};
 use murder_proto::imap::command::{Fetch, FetchItem, Partial, Section as Part, SectionText};
 use murder_store::engine::{Blob, Snapshot, Snapshots};
 use murder_store::mail::{Entry, FlagChange, MailError, message, store_flags, structure};
+use murder_store::rows::StoreError;
 use murder_store::structure::{
     self as mime, Section, SectionPath, SectionPlan, Structure, filter_header, locate,
 };
 
+use self::pieces::{Piece, Pieces};
 use super::selected::{sets_seen, viewer};
 use super::{Answer, BackendError, Reply, Session, granted};
 use crate::imap::{End, write};
@@ -24,12 +29,6 @@ const GROUP_MESSAGES: usize = 64;
 const INLINE_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of a streamed body in memory at once.
 const SLICE_BYTES: u64 = 256 << 10;
-
-/// Something to send.
-enum Piece {
-    Bytes(Vec<u8>),
-    Blob(Blob, Range<u64>),
-}
 
 /// One message's answer, as far as the view knows it.
 struct Target {
@@ -71,15 +70,17 @@ impl Session {
         }
         let since = fetch.changed_since.map(ModSeq::new);
         let fetch = Arc::new(fetch);
-        let mut gone = false;
+        let (mut gone, mut damaged) = (false, None);
         while !uids.is_empty() {
             let rest = uids.split_off(uids.len().min(GROUP_MESSAGES * 16));
             let (targets, missing) = self.targets(&uids, since);
             gone |= missing;
-            granted!(self.fetch_group(&fetch, targets).await?);
+            granted!(self.fetch_group(&fetch, targets, &mut damaged).await?);
             uids = rest;
         }
-        if gone {
+        if let Some(damaged) = damaged {
+            Ok(damaged)
+        } else if gone {
             Ok(Reply::no("[EXPUNGEISSUED] some messages are gone"))
         } else {
             Ok(Reply::ok("done"))
@@ -175,10 +176,12 @@ impl Session {
         (targets, missing)
     }
 
+    /// `damaged` is the answer if a message could not be read.
     async fn fetch_group(
         &mut self,
         fetch: &Arc<Fetch>,
         targets: Vec<Target>,
+        damaged: &mut Option<Reply>,
     ) -> Result<Result<(), Reply>, End> {
         let Some(selected) = &self.selected else {
             return Ok(Ok(()));
@@ -208,12 +211,10 @@ impl Session {
             let snapshots = snapshots.clone();
             let rendered = tokio::task::spawn_blocking(move || {
                 let rows = snapshots.read()?;
-                let mut pieces = Pieces {
-                    done: Vec::new(),
-                    open: Vec::new(),
-                };
+                let (mut pieces, mut damage) = (Pieces::default(), None);
                 for target in &group {
-                    render(
+                    let before = pieces.mark();
+                    let rendered = render(
                         &snapshots,
                         &rows,
                         &id,
@@ -221,12 +222,25 @@ impl Session {
                         target,
                         &keywords,
                         &mut pieces,
-                    )?;
+                    );
+                    match rendered {
+                        Ok(()) => {}
+                        Err(error @ MailError::Store(StoreError::Damaged { .. })) => {
+                            pieces.undo(&before);
+                            damage = Some(error);
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
-                Ok::<_, MailError>(pieces.finish())
+                Ok((pieces.finish(), damage))
             });
             match rendered.await.expect("rendering does not panic") {
-                Ok(pieces) => self.send(pieces).await?,
+                Ok((pieces, damage)) => {
+                    if let Some(error) = damage {
+                        *damaged = Some(BackendError::Read(error).into());
+                    }
+                    self.send(pieces).await?;
+                }
                 Err(error) => return Ok(Err(BackendError::Read(error).into())),
             }
         }
@@ -256,23 +270,6 @@ impl Session {
             self.wire.flush_if_full().await?;
         }
         Ok(())
-    }
-}
-
-struct Pieces {
-    done: Vec<Piece>,
-    open: Vec<u8>,
-}
-
-impl Pieces {
-    fn blob(&mut self, blob: Blob, range: Range<u64>) {
-        self.done.push(Piece::Bytes(std::mem::take(&mut self.open)));
-        self.done.push(Piece::Blob(blob, range));
-    }
-
-    fn finish(mut self) -> Vec<Piece> {
-        self.done.push(Piece::Bytes(self.open));
-        self.done
     }
 }
 
@@ -345,9 +342,8 @@ fn render(
     let Some((place, encoded)) = structure(rows, &row)? else {
         return Ok(());
     };
-    let structure = mime::decode(&encoded).map_err(|error| {
-        murder_store::rows::StoreError::Index(format!("structure of a message: {error}"))
-    })?;
+    let structure = mime::decode(&encoded)
+        .map_err(|error| StoreError::Index(format!("structure of a message: {error}")))?;
     let blob = snapshots.blob(place)?;
     begin(&mut pieces.open, target);
     for (index, item) in fetch.items.iter().enumerate() {
@@ -462,6 +458,12 @@ fn section_body(
         None => pieces.open.extend_from_slice(b"NIL"),
         Some(SectionPlan::Range(range)) => {
             let range = cut(range, partial);
+            // Once the literal's length is out it is too late to refuse. Small parts of large messages
+            // are taken as they are: to read all of a message for each would cost too much.
+            let (part, whole) = (range.end - range.start, blob.length());
+            if part > INLINE_BYTES_MAX || whole <= INLINE_BYTES_MAX {
+                blob.verify()?;
+            }
             write::literal_header(&mut pieces.open, range.end - range.start);
             if range.end - range.start <= INLINE_BYTES_MAX {
                 pieces.open.extend_from_slice(&blob.read(range)?);
