@@ -334,11 +334,12 @@ fn held(rows: &murder_store::engine::Snapshot) -> Result<Vec<Held>, MailError> {
     let mut held = Vec::with_capacity(found.len());
     for row in found {
         let names = mailboxes(rows, &row.ownership.unit)?;
-        let validities = names.iter().filter_map(|(_, row)| row.as_ref());
-        let uidvalidity_max = validities
+        // The floor has risen with each mailbox that ever was, those that are gone included.
+        let uidvalidity_max = names
+            .iter()
+            .filter_map(|(_, row)| row.as_ref())
             .map(|row| row.uid_validity.get())
-            .max()
-            .unwrap_or(row.uid_validity_floor);
+            .fold(row.uid_validity_floor, u32::max);
         let acknowledged = match waiting.get(&row.ownership.unit) {
             Some(first) => first - 1,
             None => row.outbox,
