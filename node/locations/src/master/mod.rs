@@ -14,6 +14,7 @@ mod reader;
 mod report;
 pub(crate) mod tables;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -110,11 +111,18 @@ pub struct Master {
 }
 
 impl Master {
-    /// Opens or creates the database in a file.
+    /// Opens or creates the database in a file, whose name is durable when this returns.
     pub fn open(path: &Path, options: MasterOptions) -> Result<Self, MasterError> {
         let database = Database::builder()
             .set_cache_size(options.cache_bytes)
             .create(path)?;
+        // A commit syncs the file's content; without its name a power loss would take all of it.
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(redb::StorageError::Io)?;
         Self::with_database(database, options)
     }
 
