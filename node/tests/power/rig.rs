@@ -20,6 +20,8 @@ use crate::wire::Imap;
 
 /// Nothing in a healthy murder takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The unit that is read, written and moved.
+pub(crate) const ROOT: &str = "user.alice";
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -43,7 +45,7 @@ pub(crate) struct Load {
 /// A node that has lost power.
 pub(crate) struct Struck {
     pub(crate) loss: Loss,
-    /// What its files say.
+    /// What its files say: the states of units, or the owner that a master has on record.
     pub(crate) states: States,
 }
 
@@ -140,11 +142,12 @@ impl Rig {
         };
         self.power(node).strike(loss).unwrap();
         let node = self.murder.node(node).unwrap();
-        let states = if node.role().holds_mailboxes() {
-            store::check_replay(&store::partition(&node.data()))
-        } else {
-            States::new()
-        };
+        if node.role().holds_mailboxes() {
+            let states = store::check_replay(&store::partition(&node.data()));
+            return Struck { loss, states };
+        }
+        let owner = store::owner_on_record(&node.data().join("locations.redb"), ROOT);
+        let states = States::from([(ROOT.to_owned(), owner)]);
         Struck { loss, states }
     }
 

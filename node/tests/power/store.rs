@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use murder_model::UnitId;
+use murder_locations::master::{Master, MasterOptions};
+use murder_locations::request::{Identity, Name, Request, Response, Role, UnitRef};
+use murder_model::{RootName, UnitId};
 use murder_store::engine::{OpenError, Partition, PartitionOptions, RealDisk, dump};
 use murder_store::mail::{recompute_digest, unit_head, units};
 
@@ -41,6 +43,24 @@ pub(crate) fn check_replay(partition: &Path) -> States {
 /// Where a node keeps its mail.
 pub(crate) fn partition(data: &Path) -> PathBuf {
     data.join("partitions/default")
+}
+
+/// The server that has a root, as a copy of a master's database says.
+pub(crate) fn owner_on_record(database: &Path, root: &str) -> String {
+    let copy = tempfile::tempdir().unwrap();
+    let copy = copy.path().join("locations.redb");
+    fs::copy(database, &copy).unwrap();
+    let mut master = Master::open(&copy, MasterOptions::default()).unwrap();
+    let who = Identity {
+        name: "test".to_owned(),
+        role: Role::Operator,
+    };
+    let root = Name::from(&RootName::parse(root).unwrap());
+    let question = Request::FindUnit(UnitRef::Root(root));
+    match master.apply(&who, question).unwrap() {
+        Response::Unit(Some(record)) => record.server.to_string(),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn assert_same(once: &[String], again: &[String], what: &str) {
