@@ -1,6 +1,6 @@
 //! An IMAP client that shows every line.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -42,6 +42,13 @@ impl Client {
         self.reader.read_until(b'\n', &mut line).unwrap();
         let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
         String::from_utf8_lossy(line).into_owned()
+    }
+
+    /// Exactly so many bytes.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.reader.read_exact(&mut bytes).unwrap();
+        bytes
     }
 
     /// Sends `t COMMAND` and returns all lines up to and with the tagged one.
