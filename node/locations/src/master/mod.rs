@@ -14,7 +14,8 @@ mod reader;
 mod report;
 pub(crate) mod tables;
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -113,16 +114,14 @@ pub struct Master {
 impl Master {
     /// Opens or creates the database in a file, whose name is durable when this returns.
     pub fn open(path: &Path, options: MasterOptions) -> Result<Self, MasterError> {
+        if !path.exists() {
+            create(path).map_err(redb::StorageError::Io)?;
+        }
         let database = Database::builder()
             .set_cache_size(options.cache_bytes)
             .create(path)?;
         // A commit syncs the file's content; without its name a power loss would take all of it.
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(redb::StorageError::Io)?;
+        sync_directory(path)?;
         Self::with_database(database, options)
     }
 
@@ -228,6 +227,28 @@ impl Master {
         let mut answers = self.batch(vec![(who.clone(), request)])?;
         Ok(answers.pop().expect("a batch answers each request"))
     }
+}
+
+/// Makes a database without rows. It gets its name when it is whole: a file that was cut off in the
+/// middle of its creation is none that could be opened again.
+fn create(path: &Path) -> io::Result<()> {
+    let new = path.with_extension("redb.new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    drop(Database::create(&new).map_err(io::Error::other)?);
+    File::open(&new)?.sync_all()?;
+    fs::rename(&new, path)
+}
+
+fn sync_directory(path: &Path) -> Result<(), redb::StorageError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(redb::StorageError::Io)
 }
 
 /// A transaction that a crash may undo after it was answered, if that is the fault chosen.
