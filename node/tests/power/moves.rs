@@ -1,9 +1,12 @@
 //! A murder that loses power at each step of a move: at the source, the destination and the master.
 
+use std::time::Duration;
+
 use murder_e2e::murder::Plan;
-use murder_e2e::powerloss::{Loss, Point, When};
+use murder_e2e::powerloss::{Loss, Point, PowerLoss, Shim, When};
 
 use crate::rig::{ROOT, Rig, Struck, until};
+use crate::table::Table;
 use crate::wire::owner_at_master;
 use crate::{NODE, kills};
 
@@ -212,4 +215,39 @@ async fn a_move_survives_power_losses_of_its_destination() {
 async fn a_move_survives_power_losses_of_its_source_and_of_the_master() {
     let title = "steps of a move, source and master";
     run(title, &[RELEASED, MOVED, FLIP]).await;
+}
+
+/// A database that was never finished is begun anew; one that was is there by its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_survives_power_losses_of_its_first_start() {
+    let shim_folder = tempfile::tempdir().unwrap();
+    let shim = Shim::build(shim_folder.path()).unwrap();
+    let mut table = Table::new("first start of a master");
+    let points = [
+        ("fdatasync", "/locations.redb", 1),
+        ("fdatasync", "/locations.redb", 2),
+        ("fdatasync", "/locations.redb", 3),
+        ("rename", "/locations.redb", 1),
+        ("fsync", "/mupdate-0", 1),
+    ];
+    for (call, path, number) in points {
+        for when in [When::Before, When::After] {
+            let mut murder = Plan::discrete(NODE, 0, 0).prepare().unwrap();
+            let undo = murder.folder().join("undo");
+            let node = murder.node_mut("mupdate").unwrap();
+            let power = PowerLoss::new(&shim, &node.data(), &undo).unwrap();
+            let environment = power.environment();
+            let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            node.set_environment(environment.to_vec());
+            power
+                .arm(&Point::new(when, call, path).number(number))
+                .unwrap();
+            node.spawn().unwrap();
+            node.wait_end(Duration::from_secs(60)).await.unwrap();
+            power.strike(Loss::Some(u64::from(number))).unwrap();
+            murder.start("mupdate").await.unwrap();
+            table.count(&format!("{} {call} {number}", when.word()));
+        }
+    }
+    table.show();
 }
