@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use murder_model::UserName;
+use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
 /// Verifications that run at once: each takes 19 MiB and some 20 ms of a core.
@@ -74,6 +75,8 @@ pub struct FileAccounts {
     path: PathBuf,
     loaded: Mutex<Loaded>,
     running: Semaphore,
+    /// Memory of verifications that do not run now. An allocator would keep some for each thread.
+    spare: Mutex<Vec<Vec<Block>>>,
     /// Verified against when the account is unknown, so that both cases take the same time.
     decoy: String,
 }
@@ -85,6 +88,7 @@ impl FileAccounts {
             path: path.to_owned(),
             loaded: Mutex::default(),
             running: Semaphore::new(VERIFICATIONS_MAX),
+            spare: Mutex::default(),
             decoy: hash(b"nobody has this password")?,
         };
         accounts.verifiers()?;
@@ -118,8 +122,11 @@ impl FileAccounts {
     fn verify_blocking(&self, user: &UserName, password: &[u8]) -> Result<Verdict, AccountsError> {
         let verifiers = self.verifiers()?;
         let known = verifiers.get(user.as_str());
+        let spare = self.spare.lock().expect("no holder panics").pop();
+        let mut memory = spare.unwrap_or_default();
         let matches = PasswordHash::new(known.unwrap_or(&self.decoy))
-            .is_ok_and(|verifier| argon2().verify_password(password, &verifier).is_ok());
+            .is_ok_and(|verifier| is_password(password, &verifier, &mut memory));
+        self.spare.lock().expect("no holder panics").push(memory);
         Ok(if known.is_some() && matches {
             Verdict::Accepted
         } else {
@@ -287,6 +294,31 @@ fn argon2() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
+/// Whether a verifier was made of this password. `memory` grows to what the verifier wants.
+fn is_password(password: &[u8], verifier: &PasswordHash, memory: &mut Vec<Block>) -> bool {
+    let (Some(salt), Some(expected)) = (&verifier.salt, &verifier.hash) else {
+        return false;
+    };
+    let (Ok(algorithm), Ok(version), Ok(params)) = (
+        Algorithm::try_from(verifier.algorithm.as_str()),
+        verifier
+            .version
+            .map_or_else(|| Ok(Version::default()), Version::try_from),
+        Params::try_from(verifier),
+    ) else {
+        return false;
+    };
+    if memory.len() < params.block_count() {
+        memory.resize(params.block_count(), Block::default());
+    }
+    let mut found = vec![0; expected.len()];
+    let argon2 = Argon2::new(algorithm, version, params);
+    argon2
+        .hash_password_into_with_memory(password, salt, &mut found, memory)
+        .is_ok()
+        && bool::from(expected.as_bytes().ct_eq(&found))
+}
+
 fn hash(password: &[u8]) -> Result<String, AccountsError> {
     argon2()
         .hash_password(password)
@@ -324,6 +356,22 @@ mod tests {
             accounts.verify(&user("bob"), b"secret").await.unwrap(),
             Verdict::Refused
         );
+    }
+
+    #[tokio::test]
+    async fn memory_of_earlier_verifications_changes_no_verdict() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("accounts");
+        set_password(&path, &user("alice"), b"secret").unwrap();
+        let accounts = Arc::new(FileAccounts::open(&path).unwrap());
+        for _ in 0..3 {
+            for (password, verdict) in [("secret", Verdict::Accepted), ("Secret", Verdict::Refused)]
+            {
+                let found = accounts.verify(&user("alice"), password.as_bytes()).await;
+                assert_eq!(found.unwrap(), verdict);
+            }
+        }
+        assert_eq!(accounts.spare.lock().unwrap().len(), 1);
     }
 
     #[test]
