@@ -135,7 +135,8 @@ pub(super) async fn learn(world: &World) -> Result<usize> {
 
 /// Reads all mailboxes of all users and compares them with the ledger.
 pub(super) async fn read_back(world: &World) -> Result<Findings> {
-    let total = world.ledger.deliveries.len() as u64;
+    let total = world.ledger.deliveries.len() + world.ledger.copies().len();
+    let total = total as u64;
     world.console.begin("read", total);
     let mut findings = Findings::default();
     let mut copies = Copies::new();
