@@ -5,9 +5,11 @@
 //! `murder-node passwd` needs no restart. A write goes to a new file that is synced and renamed.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -63,6 +65,20 @@ pub enum AccountsError {
     NoAccount(UserName),
 }
 
+/// A verdict on its way.
+pub type Verifying<'a> = Pin<Box<dyn Future<Output = Result<Verdict, AccountsError>> + Send + 'a>>;
+/// Word of an account on its way.
+pub type Looking<'a> = Pin<Box<dyn Future<Output = Result<bool, AccountsError>> + Send + 'a>>;
+
+/// A source of accounts.
+pub trait Accounts: fmt::Debug + Send + Sync {
+    /// Checks a password. Takes the same time whether or not the account exists.
+    fn verify<'a>(&'a self, user: &'a UserName, password: &'a [u8]) -> Verifying<'a>;
+
+    /// Whether there is such an account.
+    fn exists<'a>(&'a self, user: &'a UserName) -> Looking<'a>;
+}
+
 #[derive(Debug, Default)]
 struct Loaded {
     modified: Option<SystemTime>,
@@ -70,8 +86,12 @@ struct Loaded {
 }
 
 /// Accounts in a file.
+#[derive(Clone, Debug)]
+pub struct FileAccounts(Arc<Verifiers>);
+
+/// The file's lines, and what checking a password against them needs.
 #[derive(Debug)]
-pub struct FileAccounts {
+struct Verifiers {
     path: PathBuf,
     loaded: Mutex<Loaded>,
     running: Semaphore,
@@ -84,7 +104,7 @@ pub struct FileAccounts {
 impl FileAccounts {
     /// Opens the file; it must exist and be sound.
     pub fn open(path: &Path) -> Result<Self, AccountsError> {
-        let accounts = Self {
+        let accounts = Verifiers {
             path: path.to_owned(),
             loaded: Mutex::default(),
             running: Semaphore::new(VERIFICATIONS_MAX),
@@ -92,33 +112,33 @@ impl FileAccounts {
             decoy: hash(b"nobody has this password")?,
         };
         accounts.verifiers()?;
-        Ok(accounts)
+        Ok(Self(Arc::new(accounts)))
+    }
+}
+
+impl Accounts for FileAccounts {
+    fn verify<'a>(&'a self, user: &'a UserName, password: &'a [u8]) -> Verifying<'a> {
+        Box::pin(async move {
+            let _slot = self
+                .0
+                .running
+                .acquire()
+                .await
+                .expect("the semaphore is never closed");
+            let accounts = Arc::clone(&self.0);
+            let (user, password) = (user.clone(), password.to_vec());
+            tokio::task::spawn_blocking(move || accounts.verify_blocking(&user, &password))
+                .await
+                .map_err(|error| AccountsError::Hash(error.to_string()))?
+        })
     }
 
-    /// Checks a password. Takes the same time whether or not the account exists.
-    pub async fn verify(
-        self: &Arc<Self>,
-        user: &UserName,
-        password: &[u8],
-    ) -> Result<Verdict, AccountsError> {
-        let _slot = self
-            .running
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
-        let accounts = Arc::clone(self);
-        let user = user.clone();
-        let password = password.to_vec();
-        tokio::task::spawn_blocking(move || accounts.verify_blocking(&user, &password))
-            .await
-            .map_err(|error| AccountsError::Hash(error.to_string()))?
+    fn exists<'a>(&'a self, user: &'a UserName) -> Looking<'a> {
+        Box::pin(async move { Ok(self.0.verifiers()?.contains_key(user.as_str())) })
     }
+}
 
-    /// Whether there is such an account.
-    pub fn exists(&self, user: &UserName) -> Result<bool, AccountsError> {
-        Ok(self.verifiers()?.contains_key(user.as_str()))
-    }
-
+impl Verifiers {
     fn verify_blocking(&self, user: &UserName, password: &[u8]) -> Result<Verdict, AccountsError> {
         let verifiers = self.verifiers()?;
         let known = verifiers.get(user.as_str());
@@ -328,11 +348,9 @@ fn hash(password: &[u8]) -> Result<String, AccountsError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use murder_model::UserName;
 
-    use super::{FileAccounts, Verdict, delete, set_password};
+    use super::{Accounts as _, FileAccounts, Verdict, delete, set_password};
 
     fn user(name: &str) -> UserName {
         UserName::parse(name).unwrap()
@@ -343,7 +361,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("accounts");
         set_password(&path, &user("alice"), b"secret").unwrap();
-        let accounts = Arc::new(FileAccounts::open(&path).unwrap());
+        let accounts = FileAccounts::open(&path).unwrap();
         assert_eq!(
             accounts.verify(&user("ALICE"), b"secret").await.unwrap(),
             Verdict::Accepted
@@ -363,7 +381,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("accounts");
         set_password(&path, &user("alice"), b"secret").unwrap();
-        let accounts = Arc::new(FileAccounts::open(&path).unwrap());
+        let accounts = FileAccounts::open(&path).unwrap();
         for _ in 0..3 {
             for (password, verdict) in [("secret", Verdict::Accepted), ("Secret", Verdict::Refused)]
             {
@@ -371,7 +389,7 @@ mod tests {
                 assert_eq!(found.unwrap(), verdict);
             }
         }
-        assert_eq!(accounts.spare.lock().unwrap().len(), 1);
+        assert_eq!(accounts.0.spare.lock().unwrap().len(), 1);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::accounts::FileAccounts;
+use crate::accounts::{Accounts, FileAccounts};
 use crate::backend::partition;
 use crate::backend::partition::{PartitionHandle, PartitionThread};
 use crate::directory::replica::ReplicaThread;
@@ -34,7 +34,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// What all roles have.
 struct Base {
     settings: Arc<Settings>,
-    accounts: Arc<FileAccounts>,
+    accounts: Arc<dyn Accounts>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     state: Arc<ServerState>,

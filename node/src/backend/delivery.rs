@@ -78,7 +78,7 @@ pub async fn resolve(backend: &Backend, address: &Address) -> Result<Target, Rec
     let user = UserName::parse(&recipient.user).map_err(|_| RecipientRefusal::Unknown)?;
     let root = RootName::user(&user);
     if backend.unit(&root).is_none() {
-        let exists = backend.accounts.exists(&user).unwrap_or(false);
+        let exists = backend.accounts.exists(&user).await.unwrap_or(false);
         if !exists || !backend.settings.autocreate.on_delivery {
             return Err(RecipientRefusal::Unknown);
         }

@@ -27,7 +27,7 @@ use murder_store::engine::{Snapshot, Tx};
 use murder_store::mail::{Effects, MailError, MailboxRow, mailbox_by_name, units};
 use murder_store::rows::StoreError;
 
-use crate::accounts::FileAccounts;
+use crate::accounts::Accounts;
 use crate::backend::forward::Forwarding;
 use crate::backend::gate::{Gate, Phase};
 use crate::backend::grant::{Lanes, Wanted};
@@ -99,7 +99,7 @@ pub struct Backend {
     /// The node's settings.
     pub settings: Arc<Settings>,
     /// Who may log in.
-    pub accounts: Arc<FileAccounts>,
+    pub accounts: Arc<dyn Accounts>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What the server knows of itself.
@@ -124,7 +124,7 @@ impl Backend {
     /// Reads which units there are.
     pub fn open(
         settings: Arc<Settings>,
-        accounts: Arc<FileAccounts>,
+        accounts: Arc<dyn Accounts>,
         metrics: Arc<Metrics>,
         state: Arc<ServerState>,
         directory: Option<Directory>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use murder_api::Settings;
 
-use crate::accounts::FileAccounts;
+use crate::accounts::Accounts;
 use crate::backend::Backend;
 use crate::net::{PeerIdentity, PeerRole, Tls};
 use crate::telemetry::Metrics;
@@ -21,7 +21,7 @@ pub struct Frontend {
     /// The node's settings.
     pub settings: Arc<Settings>,
     /// Who may log in.
-    pub accounts: Arc<FileAccounts>,
+    pub accounts: Arc<dyn Accounts>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// For connections to backends.

@@ -11,7 +11,7 @@ use murder_proto::imap::server::{Event, Limits};
 use murder_proto::sasl::{Credentials, Mechanism, ServerExchange, Step};
 use tokio::time::sleep;
 
-use crate::accounts::{FileAccounts, Verdict};
+use crate::accounts::{Accounts, Verdict};
 use crate::imap::wire::{End, Wire};
 use crate::net::{PeerIdentity, Tls};
 use crate::telemetry::Metrics;
@@ -34,7 +34,7 @@ pub struct LoginContext {
     /// The node's settings.
     pub settings: Arc<Settings>,
     /// Who may log in.
-    pub accounts: Arc<FileAccounts>,
+    pub accounts: Arc<dyn Accounts>,
     /// For STARTTLS.
     pub tls: Option<Tls>,
     /// Failures are counted.

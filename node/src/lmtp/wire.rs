@@ -14,7 +14,7 @@ use murder_proto::sasl::{Credentials, Mechanism};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::accounts::{FileAccounts, Verdict};
+use crate::accounts::{Accounts, Verdict};
 use crate::imap::End;
 use crate::net::{PeerIdentity, Stream, Tls};
 
@@ -25,7 +25,7 @@ const READ_BYTES: usize = 32 << 10;
 #[derive(Debug)]
 pub struct Wire {
     settings: Arc<Settings>,
-    accounts: Arc<FileAccounts>,
+    accounts: Arc<dyn Accounts>,
     tls: Option<Tls>,
     stream: Option<Stream>,
     peer: Option<SocketAddr>,
@@ -40,7 +40,7 @@ impl Wire {
     /// the peer without STARTTLS.
     pub fn new(
         settings: &Arc<Settings>,
-        accounts: &Arc<FileAccounts>,
+        accounts: &Arc<dyn Accounts>,
         tls: Option<Tls>,
         stream: Stream,
         peer: Option<SocketAddr>,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use murder_api::Settings;
 use tokio::net::TcpStream;
 
-use crate::accounts::FileAccounts;
+use crate::accounts::Accounts;
 use crate::imap::End;
 use crate::net::Tls;
 use crate::telemetry::Metrics;
@@ -27,7 +27,7 @@ pub struct Server {
     /// The node's settings.
     pub settings: Arc<Settings>,
     /// For administrators of Cyrus servers.
-    pub accounts: Option<Arc<FileAccounts>>,
+    pub accounts: Option<Arc<dyn Accounts>>,
     /// For STARTTLS.
     pub tls: Option<Tls>,
     /// The location database.

@@ -178,7 +178,11 @@ async fn join(
     let mut reports = backend.membership.reports();
     let reported = reports.wait_for(|count| *count > 0);
     if timeout(MASTER_PATIENCE, reported).await.is_err() {
-        tracing::warn!(event = "serving_without_master");
+        if backend.membership.is_blocked() {
+            tracing::error!(event = "serving_nothing_until_confirmed");
+        } else {
+            tracing::warn!(event = "serving_without_master");
+        }
     }
     Ok(())
 }

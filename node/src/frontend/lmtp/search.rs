@@ -44,7 +44,7 @@ impl<'a> Search<'a> {
     /// The first backend to try, or the reply if there is none.
     pub(super) async fn start(&mut self) -> Result<Target, Reply> {
         let found = self.frontend.router.route(&self.root.mailbox()).await;
-        self.found(found)
+        self.found(found).await
     }
 
     /// The next one, after `from` answered "moved".
@@ -68,7 +68,7 @@ impl<'a> Search<'a> {
             );
         }
         self.hop(from)?;
-        self.found(found)
+        self.found(found).await
     }
 
     /// The next one, after `from` could not be asked; `reply` says so. Only where the mailbox is to
@@ -91,20 +91,20 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn found(&mut self, found: Result<Option<Target>, RouterError>) -> Result<Target, Reply> {
+    async fn found(&mut self, found: Result<Option<Target>, RouterError>) -> Result<Target, Reply> {
         match found {
             Ok(Some(target)) => Ok(target),
-            Ok(None) => self.place(),
+            Ok(None) => self.place().await,
             Err(error) => Err(later(&error)),
         }
     }
 
     /// It is proved that nobody has the mailbox.
-    fn place(&mut self) -> Result<Target, Reply> {
+    async fn place(&mut self) -> Result<Target, Reply> {
         let RootKind::User(user) = self.root.kind() else {
             return Err(Reply::recipient_unknown());
         };
-        match self.frontend.accounts.exists(&user) {
+        match self.frontend.accounts.exists(&user).await {
             Ok(true) if self.frontend.settings.autocreate.on_delivery => {}
             Ok(_) => return Err(Reply::recipient_unknown()),
             Err(error) => {
