@@ -68,15 +68,15 @@ pub async fn run(settings: Settings) -> Result<()> {
         settings,
     };
     let mut running = Running::default();
-    serve_metrics(&base, &mut running).await?;
-    let started = match base.settings.role {
-        Role::Mupdate => roles::mupdate(&base, &mut running).await,
-        Role::Backend => roles::backend(&base, &mut running).await.map(|_| ()),
-        Role::Frontend => roles::frontend(&base, &mut running).await,
-        Role::Unified => roles::unified(&base, &mut running).await,
+    // A node may be told to stop while it waits for the master.
+    let started = tokio::select! {
+        biased;
+        told = wait_for_signal() => told.map(|()| false).map_err(anyhow::Error::from),
+        started = start(&base, &mut running) => started.map(|()| true),
     };
     let outcome = match started {
-        Ok(()) => serve(&base, &mut running).await,
+        Ok(true) => serve(&base, &mut running).await,
+        Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
     // Nobody listens any more if all tasks ended by themselves.
@@ -84,6 +84,16 @@ pub async fn run(settings: Settings) -> Result<()> {
     running.stop().await?;
     tracing::info!(event = "node_stopped", name = %base.settings.name);
     outcome
+}
+
+async fn start(base: &Base, running: &mut Running) -> Result<()> {
+    serve_metrics(base, running).await?;
+    match base.settings.role {
+        Role::Mupdate => roles::mupdate(base, running).await,
+        Role::Backend => roles::backend(base, running).await.map(|_| ()),
+        Role::Frontend => roles::frontend(base, running).await,
+        Role::Unified => roles::unified(base, running).await,
+    }
 }
 
 /// Serves until the node is told to stop, or cannot go on.

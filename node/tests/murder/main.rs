@@ -8,6 +8,7 @@
 mod client;
 mod copying;
 mod delivery;
+mod early;
 mod hostile;
 mod load;
 mod moving;
