@@ -340,7 +340,8 @@ impl Session<'_> {
             ToDestination::RoundEnd { .. }
             | ToDestination::Begin(_)
             | ToDestination::Rows(_)
-            | ToDestination::IsOver { .. } => {
+            | ToDestination::IsOver { .. }
+            | ToDestination::HasTaken { .. } => {
                 Ok(Err((Reason::Malformed, "not expected here".to_owned())))
             }
         }

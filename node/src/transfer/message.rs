@@ -58,6 +58,13 @@ pub enum ToDestination {
         /// The move.
         move_id: MoveId,
     },
+    /// To a destination: has it durably taken what it was given?
+    HasTaken {
+        /// The unit.
+        unit: UnitId,
+        /// Epoch of the grant.
+        epoch: Epoch,
+    },
 }
 
 /// What is to be moved.
@@ -144,6 +151,8 @@ pub enum ToSource {
     Outcome(Outcome),
     /// To [`ToDestination::IsOver`].
     Over(bool),
+    /// To [`ToDestination::HasTaken`].
+    Taken(bool),
 }
 
 /// Why a destination refuses.

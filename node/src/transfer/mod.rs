@@ -165,6 +165,9 @@ impl Transfers {
                 ToDestination::IsOver { unit, move_id } => {
                     self.answer_is_over(link, unit, move_id).await
                 }
+                ToDestination::HasTaken { unit, epoch } => {
+                    self.answer_has_taken(link, unit, epoch).await
+                }
                 _ => Err(TransferError::Unfit),
             }
         };

@@ -10,17 +10,25 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use murder_locations::ownership::OwnershipEvent;
-use murder_model::{RootName, Timestamp, UnitId, UnitState};
+use murder_locations::request::{Refusal, Request, Response, UnitRef};
+use murder_model::{Epoch, RootName, Timestamp, UnitId, UnitState};
 use murder_store::engine::Snapshot;
 use murder_store::mail::{MailError, UnitRow, export_rows, units};
 
-use super::Transfers;
 use super::apply::moved_at;
+use super::message::{ToDestination, ToSource};
+use super::{TransferError, Transfers, copy};
 use crate::backend::UnitPlace;
 use crate::backend::partition::PartitionHandle;
 use crate::clock;
+use crate::directory::AskError;
+use crate::peer::Link;
+
+/// How long the asker of a question may take to hang up.
+const HANG_UP: Duration = Duration::from_secs(5);
 
 /// Copies of units that have moved away.
 #[derive(Debug, Default)]
@@ -133,9 +141,84 @@ impl Transfers {
         let transfers = Arc::clone(self);
         self.spawn(async move {
             for (unit, root, partition) in expired {
-                transfers.drop_moved(unit, &root, &partition).await;
+                match transfers.was_taken(unit, &partition).await {
+                    Ok(true) => transfers.drop_moved(unit, &root, &partition).await,
+                    Ok(false) => transfers.keep_on(unit, root, &partition, None),
+                    Err(error) => transfers.keep_on(unit, root, &partition, Some(&error)),
+                }
             }
         });
+    }
+
+    /// The copy stays until the next look.
+    fn keep_on(
+        &self,
+        unit: UnitId,
+        root: RootName,
+        partition: &Arc<PartitionHandle>,
+        error: Option<&TransferError>,
+    ) {
+        let why = error.map(ToString::to_string);
+        tracing::info!(event = "moved_copy_not_taken_yet", %root, why);
+        self.keep(Timestamp::from_millis(0), unit, root, partition);
+    }
+
+    /// Whether somebody has durably taken what was given away here. Until then this copy is the only
+    /// witness of the move, should the master lose its memory.
+    async fn was_taken(
+        &self,
+        unit: UnitId,
+        partition: &PartitionHandle,
+    ) -> Result<bool, TransferError> {
+        let record = self.record(partition, unit).await?;
+        let Some(UnitState::Moved { to, epoch, .. }) = record.map(|record| record.state) else {
+            // Not a copy any more: the rules say what may be done with it.
+            return Ok(true);
+        };
+        let directory = self.directory()?;
+        match directory.demand(Request::FindUnit(UnitRef::Id(unit))).await {
+            Ok(Response::Unit(Some(found))) if found.epoch > epoch => return Ok(true),
+            Err(AskError::Refused(Refusal::UnitDropped)) => return Ok(true),
+            _ => {}
+        }
+        let Some(server) = directory.server(&to).await? else {
+            return Ok(false);
+        };
+        let mut link = self.connect(&to, &server.addresses.transfer).await?;
+        link.send(&ToDestination::HasTaken { unit, epoch }).await?;
+        link.flush().await?;
+        match copy::answer(&mut link).await? {
+            ToSource::Taken(taken) => Ok(taken),
+            other => Err(copy::unfit(other)),
+        }
+    }
+
+    /// Answers a source whose copy's grace is over. A record in doubt has taken nothing yet; a
+    /// tombstone proves it only if the unit has gone on since.
+    pub(super) async fn answer_has_taken(
+        &self,
+        mut link: Link,
+        unit: UnitId,
+        epoch: Epoch,
+    ) -> Result<(), TransferError> {
+        let mut taken = false;
+        for partition in self.backend.partitions() {
+            let Some(record) = self.record(partition, unit).await? else {
+                continue;
+            };
+            taken |= match record.state {
+                UnitState::Owner | UnitState::Released { .. } => record.epoch >= epoch,
+                UnitState::Moved { .. } | UnitState::Gone => record.epoch > epoch,
+                UnitState::Creating | UnitState::Staging { .. } | UnitState::Prepared { .. } => {
+                    false
+                }
+            };
+        }
+        link.send(&ToSource::Taken(taken)).await?;
+        link.flush().await?;
+        // The asker hangs up; waiting for it keeps the answer from being cut off.
+        let _gone = tokio::time::timeout(HANG_UP, link.receive_content()).await;
+        Ok(())
     }
 
     async fn drop_moved(&self, unit: UnitId, root: &RootName, partition: &Arc<PartitionHandle>) {

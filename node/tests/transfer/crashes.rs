@@ -224,3 +224,26 @@ async fn a_moved_copy_goes_when_its_grace_is_over_and_leaves_a_tombstone() {
     assert_eq!(status.phase, TransferPhase::Done, "{status:?}");
     served_by(&murder, &a, &root, 3).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_moved_copy_outlives_its_grace_until_the_destination_says_that_it_has_the_unit() {
+    let murder = Murder::start().await;
+    let mut a = murder.backend("be-a", "transfer: {graceHours: 0}\n").await;
+    let mut b = murder.backend("be-b", "").await;
+    let root = fill(&a).await;
+    let status = a.transfer(&root, &b).await;
+    assert_eq!(status.phase, TransferPhase::Done, "{status:?}");
+    let record = murder.record(&root).await;
+    b.stop().await;
+    // The look at the start finds nobody to ask.
+    a.restart().await;
+    a.reported().await;
+    let own = a.ownership(&record).await.unwrap();
+    assert!(matches!(own.state, UnitState::Moved { .. }), "{own:?}");
+    assert!(a.rows(&record).await > 0);
+    b.run().await;
+    b.reported().await;
+    a.restart().await;
+    until("the copy goes", || async { a.rows(&record).await == 0 }).await;
+    served_by(&murder, &b, &root, 2).await;
+}
