@@ -12,3 +12,7 @@ pub mod cli;
 pub mod crd;
 #[cfg(feature = "kube")]
 pub mod platform;
+#[cfg(feature = "kube")]
+pub mod resources;
+#[cfg(feature = "kube")]
+pub mod status;

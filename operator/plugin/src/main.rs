@@ -1,0 +1,3 @@
+//! `kubectl murder`.
+
+fn main() {}

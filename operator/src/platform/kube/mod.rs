@@ -1,0 +1,1 @@
+//! The murder on Kubernetes: custom resources are watched, steps are carried out by the API server and the nodes.
