@@ -25,6 +25,12 @@ use super::common::{
     derive = "PartialEq",
     doc = "A group of mail servers that looks like one.",
     validation = Rule::new("size(self.metadata.name) <= 40").message("a MurderCluster's name has at most 40 characters"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("a MurderCluster's name is lower-case letters, digits and `-`, and begins with a letter"),
+    validation = Rule::new("!has(self.spec.backends) || size(self.metadata.name) <= 36")
+        .message("with a pool, a MurderCluster's name has at most 36 characters: its Backends' names are longer"),
+    validation = Rule::new("self.spec.deletionPolicy != 'Abandon' || self.spec.confirmation == self.metadata.name")
+        .message("deletionPolicy Abandon needs confirmation: the name of this MurderCluster"),
     scale(
         spec_replicas_path = ".spec.backends.replicas",
         status_replicas_path = ".status.replicas",
@@ -35,7 +41,7 @@ use super::common::{
     printcolumn(name = "Draining", type_ = "integer", json_path = ".status.draining"),
     printcolumn(name = "Mupdate", type_ = "string", json_path = ".status.mupdatePrimary"),
     printcolumn(name = "Skew%", type_ = "integer", json_path = ".status.skewPercent"),
-    printcolumn(name = "Version", type_ = "string", json_path = ".spec.version"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
     printcolumn(name = "Mailboxes", type_ = "integer", json_path = ".status.mailboxes", priority = 1),
     printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.bytes", priority = 1),
     printcolumn(name = "Rebalance", type_ = "string", json_path = r#".status.conditions[?(@.type=="Rebalanced")].reason"#, priority = 1),
@@ -44,18 +50,14 @@ use super::common::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.topology == 'Unified' || self.mupdate.replicas == 1")
     .message("mupdate.replicas 0 is for topology Unified with exactly one Backend"))]
-#[x_kube(validation = Rule::new("self.deletionPolicy != 'Abandon' || size(self.confirmation) > 0")
-    .message("deletionPolicy Abandon needs confirmation: the name of this MurderCluster"))]
+#[x_kube(validation = Rule::new("self.mupdate.replicas == 1 || !has(self.backends) || self.backends.replicas <= 1")
+    .message("mupdate.replicas 0 is for topology Unified with exactly one Backend"))]
 pub struct MurderClusterSpec {
     /// Image of the mail nodes; empty is the operator's own.
     #[serde(default)]
     #[schemars(length(max = 512))]
     pub image: String,
-    /// Version that the nodes should run; empty is the operator's own.
-    #[serde(default)]
-    #[schemars(length(max = 64))]
-    pub version: String,
-    /// Whether the operator leaves the whole murder alone.
+    /// Whether the operator leaves the whole murder alone; its status is still written.
     #[serde(default)]
     pub paused: bool,
     /// What a node is. Immutable.
@@ -68,6 +70,8 @@ pub struct MurderClusterSpec {
     pub domains: Vec<String>,
     /// The mupdate master.
     #[serde(default)]
+    #[x_kube(validation = Rule::new("self.replicas >= oldSelf.replicas")
+        .message("mupdate.replicas cannot go back to 0"))]
     pub mupdate: Mupdate,
     /// A pool of equal Backends that the operator makes; absent if they are written out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,16 +177,24 @@ pub enum RemovalPreference {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PoolTemplate {
-    /// Share of new users.
+    /// Share of the users that drains of other backends bring here, relative to the others' weights; 0 takes none.
     #[schemars(range(min = 0, max = 1000))]
     pub weight: i32,
     /// The volume.
     pub storage: Storage,
     /// What becomes of a volume after a scale-in.
     pub volume_retention: VolumeRetention,
+    /// What happens when the machine below is drained (`kubectl drain`).
+    pub node_drain: NodeDrain,
+    /// Topology spread constraints, as in a pod.
+    #[schemars(length(max = 16))]
+    pub topology_spread: Vec<Overlay>,
     /// Resources of the mail container, as in a pod.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub resources: Overlay,
+    /// Parts of a pod template laid over the operator's.
+    #[serde(skip_serializing_if = "Overlay::is_empty")]
+    pub pod_overlay: Overlay,
 }
 
 impl Default for PoolTemplate {
@@ -191,7 +203,10 @@ impl Default for PoolTemplate {
             weight: 100,
             storage: Storage::default(),
             volume_retention: VolumeRetention::DeleteWhenEmpty,
+            node_drain: NodeDrain::default(),
+            topology_spread: Vec::new(),
             resources: Overlay::default(),
+            pod_overlay: Overlay::default(),
         }
     }
 }
@@ -206,6 +221,13 @@ pub struct Transfer {
     /// Users moved at a time in all.
     #[schemars(range(min = 1, max = 1000))]
     pub parallel_total: i32,
+    /// Most bytes that one backend sends each second; 0 is no limit. A change holds at once.
+    #[schemars(range(min = 0))]
+    pub bytes_per_second_per_backend: i64,
+    /// Most bytes that all backends send each second, shared evenly by those that send; 0 is no limit. A change
+    /// holds at once.
+    #[schemars(range(min = 0))]
+    pub bytes_per_second_total: i64,
     /// Longest time that writes wait at the end of a move.
     #[schemars(schema_with = "duration_schema")]
     pub freeze_timeout: String,
@@ -222,6 +244,8 @@ impl Default for Transfer {
         Self {
             parallel_per_backend: 4,
             parallel_total: 16,
+            bytes_per_second_per_backend: 0,
+            bytes_per_second_total: 0,
             freeze_timeout: "1s".to_owned(),
             max_attempts: 8,
             grace_period: "24h".to_owned(),
@@ -243,24 +267,16 @@ pub struct Disruption {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Rebalance {
-    /// Whether and by whom.
+    /// Whether moves are proposed. None is made by itself: see `status.rebalance` and `kubectl murder move`.
     pub mode: RebalanceMode,
     /// Skew from which on moves are proposed.
     #[schemars(range(min = 1, max = 100))]
     pub threshold_percent: i32,
     /// What is evened out.
     pub target: RebalanceTarget,
-    /// Rest between two runs.
-    #[schemars(schema_with = "duration_schema")]
-    pub cooldown: String,
-    /// Most moves in a run.
+    /// Most moves in a proposal.
     #[schemars(range(min = 1, max = 100000))]
     pub max_moves_per_run: i32,
-    /// Hash of the plan that may run.
-    #[schemars(length(max = 64))]
-    pub approved_plan: String,
-    /// Whether a run stops after the moves in flight.
-    pub abort: bool,
 }
 
 impl Default for Rebalance {
@@ -269,23 +285,18 @@ impl Default for Rebalance {
             mode: RebalanceMode::default(),
             threshold_percent: 20,
             target: RebalanceTarget::default(),
-            cooldown: "24h".to_owned(),
             max_moves_per_run: 1000,
-            approved_plan: String::new(),
-            abort: false,
         }
     }
 }
 
-/// Whether and by whom mailboxes are spread again.
+/// Whether it is proposed to spread mailboxes again.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum RebalanceMode {
-    /// By the operator itself.
-    Auto,
-    /// Not at all.
+    /// No.
     #[default]
     Off,
-    /// By the operator once a person approved the plan.
+    /// Yes, in `status.rebalance`; nothing moves by itself.
     Propose,
 }
 
@@ -320,8 +331,8 @@ pub enum UpdateStrategy {
     Supervised,
 }
 
-/// Certificates; with neither reference the operator is its own authority.
-#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+/// Certificates inside the murder; with neither reference the operator is its own authority.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.secretRef) || !has(self.issuerRef)")
     .message("tls has secretRef or issuerRef, not both"))]
@@ -332,6 +343,33 @@ pub struct Tls {
     /// Issuer of cert-manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer_ref: Option<ConfigReference>,
+    /// How long a certificate of a node is good for; not with secretRef.
+    #[serde(default = "default_certificate_duration")]
+    #[schemars(schema_with = "duration_schema")]
+    pub certificate_duration: String,
+    /// How long before its end a certificate is made anew, without a restart; not with secretRef.
+    #[serde(default = "default_renew_before")]
+    #[schemars(schema_with = "duration_schema")]
+    pub renew_before: String,
+}
+
+fn default_certificate_duration() -> String {
+    "90d".to_owned()
+}
+
+fn default_renew_before() -> String {
+    "30d".to_owned()
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            secret_ref: None,
+            issuer_ref: None,
+            certificate_duration: default_certificate_duration(),
+            renew_before: default_renew_before(),
+        }
+    }
 }
 
 /// Accounts.
@@ -408,6 +446,9 @@ pub struct MurderClusterStatus {
     /// The mupdate master's pod.
     #[serde(default)]
     pub mupdate_primary: String,
+    /// Version that the nodes run; with several, the one that most run.
+    #[serde(default)]
+    pub version: String,
     /// Mailboxes in all.
     #[serde(default)]
     pub mailboxes: i64,
@@ -427,7 +468,7 @@ pub struct MurderClusterStatus {
     #[schemars(length(max = 1000))]
     #[serde(default)]
     pub drain_queue: Vec<String>,
-    /// The proposal or run of a rebalance.
+    /// The proposal to spread mailboxes again; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebalance: Option<RebalanceStatus>,
     /// Observations, one of each type.
@@ -436,23 +477,33 @@ pub struct MurderClusterStatus {
     pub conditions: Option<Vec<Condition>>,
 }
 
-/// The proposal or run of a rebalance.
+/// A proposal to spread mailboxes again.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RebalanceStatus {
-    /// Hash to approve.
-    #[serde(default)]
+    /// Names the proposal by its content: it changes when the moves do.
     pub plan_hash: String,
-    /// Moves in the plan.
-    #[serde(default)]
+    /// Moves in all.
     pub moves: i64,
-    /// Bytes in the plan.
-    #[serde(default)]
+    /// Bytes of them.
     pub bytes: i64,
-    /// Moves done.
-    #[serde(default)]
-    pub done: i64,
-    /// Moves that failed.
-    #[serde(default)]
-    pub failed: i64,
+    /// Difference between the fullest and the emptiest backend, by their mean, after all of them.
+    pub skew_percent_after: i32,
+    /// The first of them, those with the greatest effect first; `kubectl murder move` makes one.
+    #[schemars(length(max = 50))]
+    pub first: Vec<ProposedMove>,
+}
+
+/// A move that would even backends out.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProposedMove {
+    /// Root of the unit, e.g. `user.alice`.
+    pub root: String,
+    /// The Backend that has it.
+    pub from: String,
+    /// The Backend that would get it.
+    pub to: String,
+    /// Its bytes.
+    pub bytes: i64,
 }

@@ -30,6 +30,8 @@ pub struct ConfigReference {
     .message("storageClassName cannot be changed"))]
 #[x_kube(validation = Rule::new("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
     .message("size may grow, never shrink"))]
+#[x_kube(validation = Rule::new("self.accessModes == oldSelf.accessModes")
+    .message("accessModes cannot be changed"))]
 pub struct Storage {
     /// Size of the volume, as a Kubernetes quantity. It may grow where the class allows it.
     #[serde(default = "default_size")]
@@ -38,13 +40,13 @@ pub struct Storage {
         regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$")
     )]
     pub size: String,
-    /// Storage class; empty is the cluster's default class.
+    /// Storage class; empty is the cluster's default class. Immutable.
     #[serde(default)]
     #[schemars(length(max = 253))]
     pub storage_class_name: String,
-    /// Access modes of the claim; empty lets the operator pick ReadWriteOncePod where the class has it.
+    /// Access modes of the claim; empty is ReadWriteOncePod. Immutable.
     #[serde(default)]
-    #[schemars(length(max = 4), inner(length(max = 32)))]
+    #[schemars(schema_with = "access_modes_schema")]
     pub access_modes: Vec<String>,
 }
 
@@ -88,7 +90,7 @@ pub enum NodeDrain {
     Transfer,
 }
 
-/// A switch with room for a third value.
+/// Whether something is on, with room for a third value.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Switch {
     /// Off.
@@ -130,6 +132,31 @@ impl Overlay {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The schema of the access modes that a mail volume may have.
+fn access_modes_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "maxItems": 1,
+        "items": {
+            "type": "string",
+            "enum": ["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"],
+        },
+    })
+}
+
+/// The schema of an object whose values are texts, such as annotations.
+pub(crate) fn texts_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "additionalProperties": { "type": "string" },
+    })
+}
+
+/// The schema of a time as text.
+pub(crate) fn time_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "format": "date-time" })
 }
 
 /// The schema of a duration such as `1s` or `10m`.

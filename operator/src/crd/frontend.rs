@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{ClusterRef, Overlay, Switch, duration_schema};
+use super::common::{ClusterRef, ConfigReference, Overlay, Switch, duration_schema, texts_schema};
 
 /// A set of equal proxies that clients and mail servers connect to. Its conditions are Ready and Progressing.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -22,6 +22,10 @@ use super::common::{ClusterRef, Overlay, Switch, duration_schema};
     doc = "A set of equal proxies that mail clients and mail servers connect to.",
     selectable = ".spec.clusterRef.name",
     validation = Rule::new("size(self.metadata.name) <= 40").message("a Frontend's name has at most 40 characters"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("a Frontend's name is lower-case letters, digits and `-`, and begins with a letter"),
+    validation = Rule::new("!self.metadata.name.endsWith('-mupdate') && !self.metadata.name.endsWith('-mail')")
+        .message("a Frontend's name does not end with -mupdate or -mail: other objects are named so"),
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -38,16 +42,39 @@ pub struct FrontendSpec {
     /// The murder whose mail is served. Immutable.
     #[x_kube(validation = Rule::new("self == oldSelf").message("clusterRef cannot be changed"))]
     pub cluster_ref: ClusterRef,
-    /// How many.
+    /// How many pods.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
     /// The Service in front.
     #[serde(default)]
+    #[x_kube(validation = Rule::new("self.proxyProtocol == 'Disabled' || size(self.proxyProtocolNetworks) > 0")
+        .message("proxyProtocol Enabled needs proxyProtocolNetworks: the networks of the balancers"))]
+    #[x_kube(validation = Rule::new("self.proxyProtocol == 'Enabled' || size(self.proxyProtocolNetworks) == 0")
+        .message("proxyProtocolNetworks is for proxyProtocol Enabled"))]
+    #[x_kube(validation = Rule::new("self.proxyProtocolNetworks.all(n, isCIDR(n))")
+        .message("proxyProtocolNetworks: each is a network such as 10.0.0.0/8"))]
+    #[x_kube(validation = Rule::new("self.sourceRanges.all(n, isCIDR(n))")
+        .message("sourceRanges: each is a network such as 10.0.0.0/8"))]
+    #[x_kube(validation = Rule::new("self.type == 'LoadBalancer' || size(self.sourceRanges) == 0")
+        .message("sourceRanges is for type LoadBalancer"))]
+    #[x_kube(validation = Rule::new("self.type != 'ClusterIP' || self.externalTrafficPolicy == 'Cluster'")
+        .message("externalTrafficPolicy Local is for type LoadBalancer or NodePort"))]
     pub service: FrontendService,
     /// Which protocols are served.
     #[serde(default)]
+    #[x_kube(validation = Rule::new("self.imap == 'Enabled' || self.imaps == 'Enabled' || self.lmtp == 'Enabled'")
+        .message("protocols: at least one is Enabled"))]
     pub protocols: FrontendProtocols,
+    /// The certificate that clients see.
+    #[serde(default)]
+    pub tls: FrontendTls,
+    /// Networks, as CIDR, whose hosts may deliver over LMTP without authentication; empty is none.
+    #[serde(default)]
+    #[schemars(length(max = 100), inner(length(max = 64)))]
+    #[x_kube(validation = Rule::new("self.all(n, isCIDR(n))")
+        .message("lmtpTrustedNetworks: each is a network such as 10.0.0.0/8"))]
+    pub lmtp_trusted_networks: Vec<String>,
     /// How long sessions may last after a pod was told to stop.
     #[serde(default = "default_drain_timeout")]
     #[schemars(schema_with = "duration_schema")]
@@ -79,12 +106,18 @@ pub struct FrontendService {
     /// Kind of Service.
     #[serde(rename = "type")]
     pub service_type: ServiceType,
-    /// Client networks that may connect, as CIDR; empty is all.
+    /// Whether traffic from outside may be sent on to pods of other machines; Local keeps the client's address.
+    pub external_traffic_policy: TrafficPolicy,
+    /// Client networks that may connect, as CIDR; empty is all. For type LoadBalancer.
     #[schemars(length(max = 100), inner(length(max = 64)))]
     pub source_ranges: Vec<String>,
-    /// Whether connections begin with a PROXY protocol header.
+    /// Whether connections from the balancers begin with a PROXY protocol header, version 1 or 2.
     pub proxy_protocol: Switch,
+    /// Networks of the balancers, as CIDR: only they may, and must, send that header.
+    #[schemars(length(max = 100), inner(length(max = 64)))]
+    pub proxy_protocol_networks: Vec<String>,
     /// Annotations of the Service.
+    #[schemars(schema_with = "texts_schema")]
     pub annotations: Overlay,
 }
 
@@ -92,8 +125,10 @@ impl Default for FrontendService {
     fn default() -> Self {
         Self {
             service_type: ServiceType::default(),
+            external_traffic_policy: TrafficPolicy::default(),
             source_ranges: Vec::new(),
             proxy_protocol: Switch::Disabled,
+            proxy_protocol_networks: Vec::new(),
             annotations: Overlay::default(),
         }
     }
@@ -109,6 +144,26 @@ pub enum ServiceType {
     LoadBalancer,
     /// On a port of each machine.
     NodePort,
+}
+
+/// Where traffic from outside the cluster may go.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum TrafficPolicy {
+    /// To every pod.
+    #[default]
+    Cluster,
+    /// To pods of the machine that it arrived at, with the client's address.
+    Local,
+}
+
+/// The certificate that clients see.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct FrontendTls {
+    /// Secret with `tls.crt` and `tls.key`, read again when it changes; absent is a certificate of the murder's own
+    /// authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<ConfigReference>,
 }
 
 /// Which protocols are served.

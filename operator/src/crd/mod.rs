@@ -17,18 +17,19 @@ pub mod write;
 
 pub use backend::{
     AdoptVolume, Backend, BackendDeletion, BackendSpec, BackendStatus, DesiredState, Destinations,
-    DrainStatus, FailedMove,
+    DrainStatus, FailedMove, VolumeStatus,
 };
 pub use cluster::{
     Auth, ClusterDeletion, Disruption, Monitoring, Mupdate, MurderCluster, MurderClusterSpec,
-    MurderClusterStatus, NetworkPolicy, Pool, PoolTemplate, Rebalance, RebalanceMode,
+    MurderClusterStatus, NetworkPolicy, Pool, PoolTemplate, ProposedMove, Rebalance, RebalanceMode,
     RebalanceStatus, RebalanceTarget, RemovalPreference, Tls, Transfer, Update, UpdateStrategy,
 };
 pub use common::{
     ClusterRef, ConfigReference, NodeDrain, Overlay, Storage, Switch, Topology, VolumeRetention,
 };
 pub use frontend::{
-    Frontend, FrontendProtocols, FrontendService, FrontendSpec, FrontendStatus, ServiceType,
+    Frontend, FrontendProtocols, FrontendService, FrontendSpec, FrontendStatus, FrontendTls,
+    ServiceType, TrafficPolicy,
 };
 
 /// API group and version of all kinds.

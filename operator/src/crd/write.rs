@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::core::CustomResourceExt as _;
 
 use super::{Backend, Frontend, MurderCluster};
@@ -21,12 +23,29 @@ pub fn definitions() -> Vec<(String, CustomResourceDefinition)> {
                 .annotations
                 .get_or_insert_default()
                 .insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+            for version in &mut definition.spec.versions {
+                let schema = version.schema.as_mut();
+                if let Some(schema) = schema.and_then(|s| s.open_api_v3_schema.as_mut()) {
+                    refuse_null(schema);
+                }
+            }
             (
                 format!("murder.rs_{}.yaml", definition.spec.names.plural),
                 definition,
             )
         })
         .collect()
+}
+
+/// A field that may be absent need not be null as well.
+fn refuse_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    for field in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        refuse_null(field);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        refuse_null(items);
+    }
 }
 
 /// File names and texts of the three definitions.

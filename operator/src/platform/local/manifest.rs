@@ -199,7 +199,8 @@ impl Manifests {
                     "mupdate.replicas 0 is for topology Unified with exactly one Backend",
                 );
             }
-            if spec.deletion_policy == ClusterDeletion::Abandon && spec.confirmation.is_empty() {
+            let confirmed = cluster.metadata.name.as_ref() == Some(&spec.confirmation);
+            if spec.deletion_policy == ClusterDeletion::Abandon && !confirmed {
                 add(
                     &["spec", "deletionPolicy"],
                     "deletionPolicy Abandon needs confirmation: the name of this MurderCluster",
@@ -315,9 +316,7 @@ fn check<'a>(
     key_path: &mut Vec<&'a str>,
     problems: &mut Vec<Problem>,
 ) {
-    if schema["x-kubernetes-preserve-unknown-fields"] == true
-        || (value.is_null() && schema["nullable"] == true)
-    {
+    if schema["x-kubernetes-preserve-unknown-fields"] == true {
         return;
     }
     if let Some(message) = mismatch(schema, value) {
