@@ -270,7 +270,7 @@ pub struct Rebalance {
     /// Whether moves are proposed. None is made by itself: see `status.rebalance` and `kubectl murder move`.
     pub mode: RebalanceMode,
     /// Skew from which on moves are proposed.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 1000))]
     pub threshold_percent: i32,
     /// What is evened out.
     pub target: RebalanceTarget,
@@ -293,9 +293,9 @@ impl Default for Rebalance {
 /// Whether it is proposed to spread mailboxes again.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum RebalanceMode {
-    /// No.
+    /// No. Not named Off, which YAML reads as false.
     #[default]
-    Off,
+    Disabled,
     /// Yes, in `status.rebalance`; nothing moves by itself.
     Propose,
 }

@@ -114,4 +114,62 @@ mod tests {
             }
         }
     }
+
+    /// Row 09.
+    #[test]
+    fn every_rule_has_a_manifest_that_breaks_it() {
+        fn messages(schema: &serde_json::Value, found: &mut Vec<String>) {
+            match schema {
+                serde_json::Value::Object(fields) => {
+                    for rule in fields
+                        .get("x-kubernetes-validations")
+                        .and_then(serde_json::Value::as_array)
+                        .into_iter()
+                        .flatten()
+                    {
+                        found.push(rule["message"].as_str().unwrap().to_owned());
+                    }
+                    fields.values().for_each(|field| messages(field, found));
+                }
+                serde_json::Value::Array(items) => {
+                    items.iter().for_each(|item| messages(item, found));
+                }
+                _ => {}
+            }
+        }
+        let mut rules = Vec::new();
+        for (_, definition) in super::definitions() {
+            messages(&serde_json::to_value(definition).unwrap(), &mut rules);
+        }
+        assert!(rules.len() > 20, "{rules:?}");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/invalid");
+        let expected: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .filter_map(|entry| {
+                let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+                let line = text.lines().next()?;
+                Some(line.strip_prefix("# expect: ")?.to_owned())
+            })
+            .collect();
+        let untested: Vec<&String> = rules
+            .iter()
+            .filter(|rule| !expected.contains(rule))
+            .collect();
+        assert_eq!(untested, Vec::<&String>::new());
+    }
+
+    /// YAML reads `Off` and its like as booleans, and API servers do.
+    #[test]
+    fn no_choice_reads_as_a_boolean() {
+        for (name, text) in rendered().unwrap() {
+            for word in ["Off", "On", "Yes", "No", "Y", "N"] {
+                assert!(
+                    !text
+                        .lines()
+                        .any(|line| line.trim_start_matches(['-', ' ']) == word),
+                    "{name}: {word}"
+                );
+            }
+        }
+    }
 }
