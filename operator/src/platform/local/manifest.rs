@@ -12,6 +12,7 @@ use crate::crd::write::definitions;
 use crate::crd::{
     API_VERSION, Backend, BackendDeletion, ClusterDeletion, Frontend, MurderCluster, Topology,
 };
+use crate::resources::settings::duration_ms;
 
 /// Most Backends, and most pods of Frontends, on one machine.
 const PODS_MAX: usize = 200;
@@ -410,18 +411,4 @@ fn is_quantity(text: &str) -> bool {
         && unit != "E"
         && digits.parse::<f64>().is_ok()
         && !digits.starts_with(['-', '+', '.'])
-}
-
-/// Milliseconds of a duration such as `10m`.
-pub(super) fn duration_ms(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
 }

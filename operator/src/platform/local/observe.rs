@@ -10,7 +10,6 @@ use murder_api::settings::Role;
 use murder_model::ServerId;
 use tokio::task::JoinSet;
 
-use super::manifest::duration_ms;
 use super::process;
 use super::render::{self, mupdate_pod};
 use super::state::{Seen, State, StoredVolume, loopback};
@@ -21,6 +20,7 @@ use crate::core::{
 };
 use crate::crd::{BackendDeletion, DesiredState, MurderCluster, VolumeRetention};
 use crate::node_client::{NodeAddress, is_ready};
+use crate::resources::settings::duration_ms;
 
 /// How long a health probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);

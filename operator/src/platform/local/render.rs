@@ -2,18 +2,17 @@
 
 use anyhow::Context as _;
 use murder_api::settings::{
-    Autocreate, Imap, Listeners, Lmtp, LogFormat, Logging, MupdateAddress, Partition, Role,
-    Settings, Store, TlsFiles, Topology, Transfer,
+    Autocreate, Imap, Listeners, Lmtp, LogFormat, Logging, MupdateAddress, Role, Settings, Store,
+    TlsFiles, Topology, Transfer,
 };
-use murder_model::{PartitionName, ServerName, UserName};
+use murder_model::ServerName;
 
 use super::certificates::{self, Identity};
-use super::manifest::duration_ms;
 use super::state::{Folder, Ports, State};
 use crate::crd;
-
-/// The account of the administrator.
-pub(super) const ADMIN: &str = "admin";
+use crate::resources::fingerprint;
+pub(super) use crate::resources::settings::ADMIN;
+use crate::resources::settings::{admins, duration_ms, partitions};
 
 /// A pod that there should be.
 #[derive(Clone, Debug)]
@@ -155,35 +154,6 @@ pub(super) fn settings(folder: &Folder, state: &mut State, pod: &Pod) -> anyhow:
     Ok(murder_api::yaml::write(&settings))
 }
 
-fn admins(more: &[String]) -> anyhow::Result<Vec<UserName>> {
-    let names = more
-        .iter()
-        .map(String::as_str)
-        .filter(|name| *name != ADMIN);
-    let all = std::iter::once(ADMIN).chain(names);
-    all.map(|name| UserName::parse(name).with_context(|| format!("user name {name}")))
-        .collect()
-}
-
-fn partitions(names: &[String]) -> anyhow::Result<Vec<Partition>> {
-    let names = if names.is_empty() {
-        &["default".to_owned()][..]
-    } else {
-        names
-    };
-    names
-        .iter()
-        .map(|name| {
-            let name = PartitionName::parse(name)?;
-            Ok(Partition {
-                name,
-                path: None,
-                index_path: None,
-            })
-        })
-        .collect()
-}
-
 fn listeners(role: Role, ports: Ports) -> Listeners {
     let at = |port: u16| Some(format!("127.0.0.1:{port}"));
     let mail = role != Role::Mupdate;
@@ -200,10 +170,5 @@ fn listeners(role: Role, ports: Ports) -> Listeners {
 
 /// Names the settings by their content.
 pub(super) fn revision(settings: &str) -> String {
-    let hash = settings
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-    format!("{hash:016x}")
+    fingerprint::of_text(settings)
 }
