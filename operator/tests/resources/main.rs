@@ -8,6 +8,11 @@
 
 mod goldens;
 mod hashes;
+mod overlays;
+mod pods;
+mod refusals;
+mod services;
+mod volumes;
 
 use murder_operator::crd::{Backend, Frontend, MurderCluster};
 use murder_operator::resources::{Defaults, Murder};
