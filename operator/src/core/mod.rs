@@ -7,6 +7,7 @@ mod drain;
 mod observe;
 mod placement;
 mod plan;
+mod pool;
 mod settled;
 mod trace;
 
@@ -16,4 +17,5 @@ pub use observe::{
 };
 pub use placement::{Placement, PlacementProblem, is_ours, is_running, move_id};
 pub use plan::{Action, Kind, Plan, Reason, Step, plan};
+pub use pool::{Member, PoolPlan, PoolWish, Removal, pool};
 pub use trace::Trace;

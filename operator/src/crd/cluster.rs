@@ -155,16 +155,16 @@ pub struct Pool {
     /// How many; fewer drains the surplus first.
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
-    /// Which Backend goes first.
+    /// Which Backend goes first; before it those with the annotation `murder.rs/remove-first: "true"`.
     pub removal_preference: RemovalPreference,
     /// What each is made of.
     pub template: PoolTemplate,
 }
 
-/// Which Backend of a pool goes first.
+/// Which Backend of a pool goes first; before it those with the annotation `murder.rs/remove-first: "true"`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum RemovalPreference {
-    /// Those that carry the annotation `murder.rs/remove-first`.
+    /// The one with the highest number.
     Annotated,
     /// The one with the fewest bytes.
     #[default]
