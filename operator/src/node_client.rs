@@ -3,6 +3,8 @@
 //! Each call is one connection with one time limit over all of it; each call that changes something carries the
 //! fence of the leadership under which it was decided.
 
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName as TlsName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -35,7 +38,7 @@ pub enum CallError {
     #[error("cannot reach {address}: {source}")]
     Unreachable {
         /// Where.
-        address: SocketAddr,
+        address: String,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -43,7 +46,7 @@ pub enum CallError {
     #[error("{address} did not answer in {limit:?}")]
     TimedOut {
         /// Where.
-        address: SocketAddr,
+        address: String,
         /// The limit.
         limit: Duration,
     },
@@ -82,13 +85,43 @@ pub struct NodeClient {
     limit: Duration,
 }
 
-/// Where a node's admin interface is.
+/// A node's admin interface and a way to it. Its text says where it is.
+pub trait Endpoint: fmt::Display + Sync {
+    /// A connection, without TLS yet.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The name that the node's certificate must have.
+    fn tls_name(&self) -> &str;
+
+    /// Connects.
+    fn connect(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// An admin interface that is reached directly.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NodeAddress {
     /// Its socket address.
     pub address: SocketAddr,
     /// The name that its certificate must have.
     pub tls_name: String,
+}
+
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl Endpoint for NodeAddress {
+    type Stream = TcpStream;
+
+    fn tls_name(&self) -> &str {
+        &self.tls_name
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        TcpStream::connect(self.address).await
+    }
 }
 
 impl NodeClient {
@@ -119,12 +152,12 @@ impl NodeClient {
     }
 
     /// What a node says of itself.
-    pub async fn status(&self, node: &NodeAddress) -> Result<NodeStatus, CallError> {
+    pub async fn status(&self, node: &impl Endpoint) -> Result<NodeStatus, CallError> {
         self.read(node, "/v1/status").await
     }
 
     /// All units of a backend.
-    pub async fn units(&self, node: &NodeAddress) -> Result<Vec<UnitSummary>, CallError> {
+    pub async fn units(&self, node: &impl Endpoint) -> Result<Vec<UnitSummary>, CallError> {
         let mut units = Vec::new();
         let mut path = "/v1/units".to_owned();
         for _ in 0..UNIT_PAGES_MAX {
@@ -140,7 +173,7 @@ impl NodeClient {
     }
 
     /// Transfers of a source, running or lately ended.
-    pub async fn transfers(&self, node: &NodeAddress) -> Result<Vec<TransferStatus>, CallError> {
+    pub async fn transfers(&self, node: &impl Endpoint) -> Result<Vec<TransferStatus>, CallError> {
         let list: TransferList = self.read(node, "/v1/transfers").await?;
         Ok(list.transfers)
     }
@@ -148,7 +181,7 @@ impl NodeClient {
     /// Starts a transfer; starting it again changes nothing.
     pub async fn start_transfer(
         &self,
-        node: &NodeAddress,
+        node: &impl Endpoint,
         move_id: MoveId,
         root: RootName,
         destination: ServerName,
@@ -167,7 +200,7 @@ impl NodeClient {
     /// Withdraws a transfer, if it may still be.
     pub async fn cancel_transfer(
         &self,
-        node: &NodeAddress,
+        node: &impl Endpoint,
         move_id: MoveId,
     ) -> Result<TransferStatus, CallError> {
         let path = format!("/v1/transfers/{move_id}/cancel");
@@ -177,7 +210,7 @@ impl NodeClient {
     /// Tells a backend whether to refuse new units.
     pub async fn cordon(
         &self,
-        node: &NodeAddress,
+        node: &impl Endpoint,
         cordoned: bool,
     ) -> Result<NodeStatus, CallError> {
         let fence = self.fence;
@@ -186,12 +219,12 @@ impl NodeClient {
     }
 
     /// Tells a backend to serve nothing any more.
-    pub async fn deactivate(&self, node: &NodeAddress) -> Result<NodeStatus, CallError> {
+    pub async fn deactivate(&self, node: &impl Endpoint) -> Result<NodeStatus, CallError> {
         self.write(node, "/v1/deactivate", &self.fenced()).await
     }
 
     /// The servers that the master knows.
-    pub async fn servers(&self, master: &NodeAddress) -> Result<Vec<ServerStatus>, CallError> {
+    pub async fn servers(&self, master: &impl Endpoint) -> Result<Vec<ServerStatus>, CallError> {
         let list: ServerList = self.read(master, "/v1/servers").await?;
         Ok(list.servers)
     }
@@ -199,7 +232,7 @@ impl NodeClient {
     /// Tells the master whether a server gets new units.
     pub async fn cordon_server(
         &self,
-        master: &NodeAddress,
+        master: &impl Endpoint,
         server: &str,
         cordoned: bool,
     ) -> Result<ServerStatus, CallError> {
@@ -212,7 +245,7 @@ impl NodeClient {
     /// Ends a server's identity for ever.
     pub async fn retire(
         &self,
-        master: &NodeAddress,
+        master: &impl Endpoint,
         server: &str,
         server_id: ServerId,
     ) -> Result<ServerStatus, CallError> {
@@ -228,7 +261,7 @@ impl NodeClient {
 
     async fn read<T: DeserializeOwned>(
         &self,
-        node: &NodeAddress,
+        node: &impl Endpoint,
         path: &str,
     ) -> Result<T, CallError> {
         self.call(node, Method::GET, path, Bytes::new()).await
@@ -236,7 +269,7 @@ impl NodeClient {
 
     async fn write<T: DeserializeOwned>(
         &self,
-        node: &NodeAddress,
+        node: &impl Endpoint,
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, CallError> {
@@ -246,20 +279,22 @@ impl NodeClient {
 
     async fn call<T: DeserializeOwned>(
         &self,
-        node: &NodeAddress,
+        node: &impl Endpoint,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<T, CallError> {
-        let address = node.address;
         let exchange = Box::pin(self.exchange(node, method, path, body));
         let (status, answer) = tokio::time::timeout(self.limit, exchange)
             .await
             .map_err(|_| CallError::TimedOut {
-                address,
+                address: node.to_string(),
                 limit: self.limit,
             })?
-            .map_err(|source| CallError::Unreachable { address, source })?;
+            .map_err(|source| CallError::Unreachable {
+                address: node.to_string(),
+                source,
+            })?;
         if status.is_success() {
             return serde_json::from_slice(&answer).map_err(CallError::Answer);
         }
@@ -273,18 +308,18 @@ impl NodeClient {
 
     async fn exchange(
         &self,
-        node: &NodeAddress,
+        node: &impl Endpoint,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let tcp = TcpStream::connect(node.address).await?;
-        let name = TlsName::try_from(node.tls_name.clone())?;
-        let tls = self.connector.connect(name, tcp).await?;
+        let stream = node.connect().await?;
+        let name = TlsName::try_from(node.tls_name().to_owned())?;
+        let tls = self.connector.connect(name, stream).await?;
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", &node.tls_name)
+            .header("host", node.tls_name())
             .header("content-type", "application/json")
             .body(Full::new(body))?;
         exchange_on(TokioIo::new(tls), request).await
