@@ -25,11 +25,14 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Largest answer read, in bytes.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Most pages of units in one listing; more is no list but a loop.
 const UNIT_PAGES_MAX: usize = 1000;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +43,7 @@ pub enum CallError {
         /// Where.
         address: String,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: BoxError,
     },
     /// No answer within the limit.
     #[error("{address} did not answer in {limit:?}")]
@@ -154,6 +157,18 @@ impl NodeClient {
     /// What a node says of itself.
     pub async fn status(&self, node: &impl Endpoint) -> Result<NodeStatus, CallError> {
         self.read(node, "/v1/status").await
+    }
+
+    /// The certificate (DER) that a node shows, which an authority of ours has signed.
+    pub async fn certificate(&self, node: &impl Endpoint) -> Result<Vec<u8>, CallError> {
+        let shown = Box::pin(async {
+            let tls = self.connect(node).await?;
+            let (_, connection) = tls.get_ref();
+            let mut chain = connection.peer_certificates().into_iter().flatten();
+            let leaf = chain.next().ok_or("the node shows no certificate")?;
+            Ok(leaf.to_vec())
+        });
+        self.limited(node, shown).await
     }
 
     /// All units of a backend.
@@ -285,16 +300,7 @@ impl NodeClient {
         body: Bytes,
     ) -> Result<T, CallError> {
         let exchange = Box::pin(self.exchange(node, method, path, body));
-        let (status, answer) = tokio::time::timeout(self.limit, exchange)
-            .await
-            .map_err(|_| CallError::TimedOut {
-                address: node.to_string(),
-                limit: self.limit,
-            })?
-            .map_err(|source| CallError::Unreachable {
-                address: node.to_string(),
-                source,
-            })?;
+        let (status, answer) = self.limited(node, exchange).await?;
         if status.is_success() {
             return serde_json::from_slice(&answer).map_err(CallError::Answer);
         }
@@ -306,16 +312,36 @@ impl NodeClient {
         Err(CallError::Refused { reason, message })
     }
 
+    async fn limited<T>(
+        &self,
+        node: &impl Endpoint,
+        call: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, CallError> {
+        let answer = tokio::time::timeout(self.limit, call).await;
+        let answer = answer.map_err(|_| CallError::TimedOut {
+            address: node.to_string(),
+            limit: self.limit,
+        })?;
+        answer.map_err(|source| CallError::Unreachable {
+            address: node.to_string(),
+            source,
+        })
+    }
+
+    async fn connect<E: Endpoint>(&self, node: &E) -> Result<TlsStream<E::Stream>, BoxError> {
+        let stream = node.connect().await?;
+        let name = TlsName::try_from(node.tls_name().to_owned())?;
+        Ok(self.connector.connect(name, stream).await?)
+    }
+
     async fn exchange(
         &self,
         node: &impl Endpoint,
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = node.connect().await?;
-        let name = TlsName::try_from(node.tls_name().to_owned())?;
-        let tls = self.connector.connect(name, stream).await?;
+    ) -> Result<(StatusCode, Bytes), BoxError> {
+        let tls = self.connect(node).await?;
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -330,7 +356,7 @@ impl NodeClient {
 async fn exchange_on<S>(
     stream: S,
     request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>>
+) -> Result<(StatusCode, Bytes), BoxError>
 where
     S: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
 {
