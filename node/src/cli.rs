@@ -37,13 +37,13 @@ enum Command {
     /// Run the node until SIGTERM or SIGINT
     Run {
         /// Settings file
-        #[arg(short, long, value_name = "FILE")]
+        #[arg(short, long, visible_alias = "settings", value_name = "FILE")]
         config: PathBuf,
     },
     /// Check a settings file: exit 0 if it is good, 2 if not
     CheckConfig {
         /// Settings file
-        #[arg(short, long, value_name = "FILE")]
+        #[arg(short, long, visible_alias = "settings", value_name = "FILE")]
         config: PathBuf,
     },
     /// Set an account's password, read from standard input, or delete the account

@@ -7,6 +7,7 @@
 //! | GET /v1/transfers | – | [`TransferList`] | backends |
 //! | POST /v1/transfers | [`StartTransfer`] | [`TransferStatus`] | source |
 //! | POST /v1/transfers/ID/cancel | [`Fenced`] | [`TransferStatus`] | source |
+//! | POST /v1/transfer-rate | [`SetTransferRate`] | [`NodeStatus`] | source |
 //! | POST /v1/cordon | [`SetCordon`] | [`NodeStatus`] | backends |
 //! | POST /v1/deactivate | [`Fenced`] | [`NodeStatus`] | backends |
 //! | GET /v1/servers | – | [`ServerList`] | mupdate |
@@ -111,6 +112,9 @@ pub struct BackendStatus {
     pub outbox: u64,
     /// Deliveries held for a unit that moves.
     pub held: u64,
+    /// Most bytes a second that all transfers from here may send together; 0: no limit.
+    #[serde(default)]
+    pub transfer_bytes_per_second: u64,
     /// The partitions.
     pub partitions: Vec<PartitionStatus>,
 }
@@ -235,6 +239,17 @@ pub struct TransferStatus {
 pub struct TransferList {
     /// In order of their start.
     pub transfers: Vec<TransferStatus>,
+}
+
+/// Bounds what all transfers from a node may send together, those under way, too. It is forgotten when
+/// the node starts anew.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SetTransferRate {
+    /// The caller's leadership.
+    pub fence: Fence,
+    /// Bytes a second; 0: no limit.
+    pub bytes_per_second: u64,
 }
 
 /// Turns refusal of new units on or off.

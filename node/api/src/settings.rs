@@ -119,6 +119,9 @@ pub struct Settings {
     /// Transfers of units.
     #[serde(default)]
     pub transfer: Transfer,
+    /// How the node ends once it is told to (SIGTERM or SIGINT).
+    #[serde(default)]
+    pub stop: Stop,
     /// Logs.
     #[serde(default)]
     pub logging: Logging,
@@ -248,6 +251,37 @@ mod tests {
         let settings = parse(MINIMAL).unwrap();
         let text = crate::yaml::write(&settings);
         assert_eq!(parse(&text), Ok(settings));
+    }
+
+    #[test]
+    fn stopping_and_proxies_are_off_unless_asked_for() {
+        let settings = parse(MINIMAL).unwrap();
+        assert_eq!(
+            (
+                settings.stop.accept_seconds,
+                settings.stop.session_seconds_max
+            ),
+            (0, 5)
+        );
+        assert!(settings.listeners.proxy_protocol.networks.is_empty());
+        let text = MINIMAL.replace(
+            "listeners:\n",
+            "listeners:\n  proxyProtocol: {networks: [10.0.0.0/8, '::1']}\n",
+        );
+        let text = format!("{text}stop:\n  acceptSeconds: 5\n  sessionSecondsMax: 300\n");
+        let settings = parse(&text).unwrap();
+        assert_eq!(
+            settings.listeners.proxy_protocol.networks,
+            ["10.0.0.0/8", "::1"]
+        );
+        assert_eq!(
+            (
+                settings.stop.accept_seconds,
+                settings.stop.session_seconds_max
+            ),
+            (5, 300)
+        );
+        assert_eq!(parse(&crate::yaml::write(&settings)), Ok(settings));
     }
 
     #[test]

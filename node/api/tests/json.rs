@@ -115,6 +115,7 @@ fn a_backend_says_what_emptiness_is_judged_by() {
             bytes: 0,
             outbox: 5,
             held: 6,
+            transfer_bytes_per_second: 1_000_000,
             partitions: vec![PartitionStatus {
                 name: "default".parse().unwrap(),
                 free_bytes: 10,
@@ -130,6 +131,7 @@ fn a_backend_says_what_emptiness_is_judged_by() {
             "serverId": "abababab-abab-abab-abab-abababababab", "incarnation": 3, "cordoned": true,
             "deactivated": false, "units": 0, "unitsInDoubt": 1, "unitsStaged": 0,
             "unitsGrace": 4, "mailboxes": 0, "messages": 0, "bytes": 0, "outbox": 5, "held": 6,
+            "transferBytesPerSecond": 1_000_000,
             "partitions": [{"name": "default", "freeBytes": 10, "totalBytes": 20}],
         },
     });

@@ -135,3 +135,27 @@ fn a_log_level_that_there_is_not_is_told_the_levels() {
          levels are off, error, warn, info, debug and trace"
     );
 }
+
+#[test]
+fn proxies_and_the_end_of_a_node_are_checked() {
+    let murder = "tls: {certificate: a, key: b, ca: c}\nmupdate: {host: m}\n";
+    let proxied = GOOD.replace("  lmtp:", "  proxyProtocol: {networks: [here]}\n  lmtp:");
+    assert_eq!(
+        error(&proxied),
+        "s.yaml:8: listeners.proxyProtocol: \"here\" is not `address/prefix`"
+    );
+    let backend = GOOD.replace("unified", "backend").replace(
+        "  lmtp:",
+        "  imaps: 127.0.0.1:1993\n  transfer: 127.0.0.1:2006\n  \
+         proxyProtocol: {networks: [10.0.0.0/8]}\n  lmtp:",
+    );
+    assert_eq!(
+        error(&format!("{backend}{murder}")),
+        "s.yaml:10: listeners.proxyProtocol: \
+         is for frontends and unified nodes, which clients connect to"
+    );
+    assert_eq!(
+        error(&format!("{GOOD}stop: {{acceptSeconds: 6}}\n")),
+        "s.yaml:10: stop.acceptSeconds: 6 is not between 0 and 5"
+    );
+}

@@ -41,6 +41,7 @@ pub(super) fn status(backend: &Backend, survey: &Survey) -> BackendStatus {
         bytes: counts.bytes,
         outbox: counts.outbox,
         held: backend.held.load(Ordering::Acquire),
+        transfer_bytes_per_second: 0,
         partitions: backend.partitions().iter().map(partition_status).collect(),
     }
 }

@@ -53,7 +53,7 @@ async fn the_status_counts_units_by_state() {
     let version = env!("CARGO_PKG_VERSION");
     let id = mailboxes.backend.state.server_id();
     let expected = format!(
-        r#"{{"name":"be-a-0","server":"be-a","role":"backend","version":"{version}","ready":false,"fence":0,"term":0,"sessions":0,"backend":{{"serverId":"{id}","incarnation":1,"cordoned":false,"deactivated":false,"units":3,"unitsInDoubt":1,"unitsStaged":2,"unitsGrace":1,"mailboxes":3,"messages":4,"bytes":40,"outbox":1,"held":4,"partitions":[{{"name":"default","freeBytes":610000000,"totalBytes":900000000}},{{"name":"slow","freeBytes":610000000,"totalBytes":900000000}}]}}}}"#
+        r#"{{"name":"be-a-0","server":"be-a","role":"backend","version":"{version}","ready":false,"fence":0,"term":0,"sessions":0,"backend":{{"serverId":"{id}","incarnation":1,"cordoned":false,"deactivated":false,"units":3,"unitsInDoubt":1,"unitsStaged":2,"unitsGrace":1,"mailboxes":3,"messages":4,"bytes":40,"outbox":1,"held":4,"transferBytesPerSecond":0,"partitions":[{{"name":"default","freeBytes":610000000,"totalBytes":900000000}},{{"name":"slow","freeBytes":610000000,"totalBytes":900000000}}]}}}}"#
     );
     let answer = node.get(&tls, "/v1/status").await;
     assert_eq!(answer, json("200 OK", &expected));

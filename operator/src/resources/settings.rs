@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use murder_api::settings::{
     Autocreate, Imap, Listeners, Lmtp, Logging, MupdateAddress, Partition, PublicTlsFiles, Role,
-    Settings, Store, TlsFiles, Topology, Transfer,
+    Settings, Stop, Store, TlsFiles, Topology, Transfer,
 };
 use murder_model::{PartitionName, ServerName, UserName};
 use serde_json::{Map, Value, json};
@@ -86,6 +86,7 @@ impl Murder<'_> {
                 ..Lmtp::default()
             },
             imap: Imap::default(),
+            stop: Stop::default(),
             autocreate: Autocreate::default(),
             store: Store::default(),
             transfer: self.transfer(node.role)?,
@@ -166,6 +167,7 @@ fn listeners(ports: &[Port]) -> Listeners {
         mupdate: at(names::MUPDATE),
         admin: at(names::ADMIN),
         metrics: at(names::METRICS),
+        ..Listeners::default()
     }
 }
 

@@ -49,6 +49,7 @@ fn status(server_id: ServerId) -> BackendStatus {
         bytes: 0,
         outbox: 0,
         held: 0,
+        transfer_bytes_per_second: 0,
         partitions: vec![PartitionStatus {
             name: PartitionName::parse("default").unwrap(),
             free_bytes: 10 * GIB,

@@ -108,6 +108,25 @@ impl Settings {
                 found.push((key, "needs `tls`".to_owned()));
             }
         }
+        self.check_networks(found);
+    }
+
+    fn check_networks(&self, found: &mut Found) {
+        let proxies = &self.listeners.proxy_protocol.networks;
+        if !proxies.is_empty() && !self.role.routes() {
+            found.push((
+                "listeners.proxyProtocol",
+                "is for frontends and unified nodes, which clients connect to".to_owned(),
+            ));
+        }
+        for network in proxies {
+            if parse_network(network).is_none() {
+                found.push((
+                    "listeners.proxyProtocol",
+                    format!("{network:?} is not `address/prefix`"),
+                ));
+            }
+        }
         for network in &self.lmtp.trusted_networks {
             if parse_network(network).is_none() {
                 found.push((
@@ -277,6 +296,18 @@ impl Settings {
             self.store.index_cache_bytes,
             1 << 20,
             1 << 36,
+        );
+        range(
+            "stop.sessionSecondsMax",
+            self.stop.session_seconds_max,
+            0,
+            86_400,
+        );
+        range(
+            "stop.acceptSeconds",
+            self.stop.accept_seconds,
+            0,
+            self.stop.session_seconds_max.min(3600),
         );
         range("transfer.parallel", self.transfer.parallel as u64, 1, 64);
         range(

@@ -37,6 +37,9 @@ pub struct Listeners {
     pub admin: Option<String>,
     /// Metrics and health, without TLS. In the pod 9090.
     pub metrics: Option<String>,
+    /// Proxies that say on `imap`, `imaps` and `lmtp` whom they pass on. Default: none.
+    #[serde(skip_serializing_if = "ProxyProtocol::is_off")]
+    pub proxy_protocol: ProxyProtocol,
 }
 
 impl Listeners {
@@ -50,6 +53,22 @@ impl Listeners {
             ("listeners.admin", self.admin.as_deref()),
             ("listeners.metrics", self.metrics.as_deref()),
         ]
+    }
+}
+
+/// The PROXY protocol, versions 1 and 2, on the mail listeners of frontends and unified nodes.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct ProxyProtocol {
+    /// Networks (`address/prefix`) whose connections must begin with a PROXY header; nobody else's
+    /// may. Default: none.
+    pub networks: Vec<String>,
+}
+
+impl ProxyProtocol {
+    /// Whether nobody sends a header.
+    pub fn is_off(&self) -> bool {
+        self.networks.is_empty()
     }
 }
 
@@ -279,6 +298,27 @@ impl Default for Transfer {
             freeze_ms_max: 1000,
             grace_hours: 24,
             attempts_max: 8,
+        }
+    }
+}
+
+/// How the node ends once it is told to (SIGTERM or SIGINT).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Stop {
+    /// How long new mail connections are still taken, in seconds, though the node is not ready any
+    /// more. Default: 0.
+    pub accept_seconds: u64,
+    /// How long after the signal sessions may go on, in seconds; those left are told to come back.
+    /// Default: 5.
+    pub session_seconds_max: u64,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self {
+            accept_seconds: 0,
+            session_seconds_max: 5,
         }
     }
 }

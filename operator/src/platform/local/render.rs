@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use murder_api::settings::{
-    Autocreate, Imap, Listeners, Lmtp, LogFormat, Logging, MupdateAddress, Role, Settings, Store,
-    TlsFiles, Topology, Transfer,
+    Autocreate, Imap, Listeners, Lmtp, LogFormat, Logging, MupdateAddress, ProxyProtocol, Role,
+    Settings, Stop, Store, TlsFiles, Topology, Transfer,
 };
 use murder_model::ServerName;
 
@@ -146,6 +146,7 @@ pub(super) fn settings(folder: &Folder, state: &mut State, pod: &Pod) -> anyhow:
             grace_hours: milliseconds(&transfer.grace_period)?.div_ceil(3_600_000),
             attempts_max: transfer.max_attempts.unsigned_abs(),
         },
+        stop: Stop::default(),
         logging: Logging {
             format: LogFormat::Json,
             level: "info".to_owned(),
@@ -165,6 +166,7 @@ fn listeners(role: Role, ports: Ports) -> Listeners {
         mupdate: at(ports.mupdate).filter(|_| role == Role::Mupdate),
         admin: at(ports.admin),
         metrics: at(ports.metrics),
+        proxy_protocol: ProxyProtocol::default(),
     }
 }
 
