@@ -1,0 +1,159 @@
+//! An API server in memory for tests: objects by path, versions, conflicts, outages.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower_test::mock::{self, SendResponse};
+
+/// How calls are answered.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Mood {
+    #[default]
+    Answers,
+    /// Never.
+    Silent,
+    /// With 500, after nothing was done.
+    Fails,
+    /// Reads are answered, writes are done and their answer is lost.
+    LosesAnswers,
+}
+
+#[derive(Default)]
+struct Inner {
+    objects: BTreeMap<String, Value>,
+    version: u64,
+    mood: Mood,
+    calls: Vec<String>,
+    /// Calls that never get an answer; a dropped one would be an error at once.
+    hanging: Vec<SendResponse<Response<Body>>>,
+}
+
+/// Shared by all the clients it gives.
+#[derive(Clone, Default)]
+pub(super) struct FakeApi(Arc<Mutex<Inner>>);
+
+impl FakeApi {
+    /// A client of its own; needs a runtime.
+    pub(super) fn client(&self) -> Client {
+        let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
+        let api = self.clone();
+        tokio::spawn(async move {
+            while let Some((request, send)) = handle.next_request().await {
+                let (parts, body) = request.into_parts();
+                let body = body.collect_bytes().await.unwrap();
+                api.call(&parts.method, parts.uri.path(), &body, send);
+            }
+        });
+        Client::new(service, "mail")
+    }
+
+    pub(super) fn set_mood(&self, mood: Mood) {
+        self.0.lock().unwrap().mood = mood;
+    }
+
+    /// Calls so far, such as `PUT /apis/…`.
+    pub(super) fn calls(&self) -> Vec<String> {
+        self.0.lock().unwrap().calls.clone()
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<Value> {
+        self.0.lock().unwrap().objects.get(path).cloned()
+    }
+
+    /// Stores an object as somebody else would: it gets a new version.
+    pub(super) fn put(&self, path: &str, mut object: Value) {
+        let mut inner = self.0.lock().unwrap();
+        inner.version += 1;
+        object["metadata"]["resourceVersion"] = json!(inner.version.to_string());
+        inner.objects.insert(path.to_owned(), object);
+    }
+
+    pub(super) fn remove(&self, path: &str) {
+        self.0.lock().unwrap().objects.remove(path);
+    }
+
+    fn call(&self, method: &Method, path: &str, body: &[u8], send: SendResponse<Response<Body>>) {
+        let mood = {
+            let mut inner = self.0.lock().unwrap();
+            inner.calls.push(format!("{method} {path}"));
+            inner.mood
+        };
+        let answer = match mood {
+            Mood::Silent => None,
+            Mood::Fails => Some(failure(500, "InternalError")),
+            Mood::Answers => Some(self.answer(method, path, body)),
+            Mood::LosesAnswers => {
+                let answer = self.answer(method, path, body);
+                (method == Method::GET).then_some(answer)
+            }
+        };
+        match answer {
+            None => self.0.lock().unwrap().hanging.push(send),
+            Some((code, value)) => {
+                let body = Body::from(serde_json::to_vec(&value).unwrap());
+                let response = Response::builder().status(code).body(body).unwrap();
+                send.send_response(response);
+            }
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
+        let sent = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
+        let path = match (method, sent["metadata"]["name"].as_str()) {
+            (&Method::POST, Some(name)) => format!("{path}/{name}"),
+            _ => path.to_owned(),
+        };
+        let found = self.get(&path);
+        let wanted = &sent["metadata"]["resourceVersion"];
+        let object = match (method.as_str(), found) {
+            ("GET", Some(found)) => return (200, found),
+            ("GET" | "PUT" | "DELETE", None) => return failure(404, "NotFound"),
+            ("POST", Some(_)) => return failure(409, "AlreadyExists"),
+            ("PUT" | "PATCH", Some(found))
+                if !wanted.is_null() && *wanted != found["metadata"]["resourceVersion"] =>
+            {
+                return failure(409, "Conflict");
+            }
+            ("PATCH", Some(mut found)) => {
+                merge(&mut found, &sent);
+                found
+            }
+            ("DELETE", Some(found)) => {
+                self.remove(&path);
+                return (200, found);
+            }
+            _ => sent,
+        };
+        self.put(&path, object);
+        (200, self.get(&path).unwrap())
+    }
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            into.as_object_mut().unwrap().remove(key);
+        } else {
+            merge(&mut into[key], value);
+        }
+    }
+}
+
+fn failure(code: u16, reason: &str) -> (u16, Value) {
+    let status = json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure",
+        "reason": reason, "message": reason, "code": code,
+    });
+    (code, status)
+}
