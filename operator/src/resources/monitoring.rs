@@ -75,8 +75,10 @@ impl Murder<'_> {
             self.namespace,
             self.name()
         );
+        let of_replicas = ["MurderNodeWithoutMaster", "MurderReplicaLag"];
         let rules: Vec<Value> = ALERTS
             .iter()
+            .filter(|alert| self.has_master() || !of_replicas.contains(&alert.name))
             .map(|alert| {
                 json!({
                     "alert": alert.name,
@@ -110,22 +112,15 @@ struct Alert {
     description: &'static str,
 }
 
+/// Their names and thresholds are those of the alerts on all murders in the operator's chart.
 const ALERTS: &[Alert] = &[
     Alert {
         name: "MurderNodeDown",
         expression: "up{OF,component=~\"backend|frontend|mupdate\"} == 0",
         lasting: "5m",
         severity: "critical",
-        summary: "{{ $labels.pod }} does not answer",
-        description: "The metrics of {{ $labels.component }} {{ $labels.pod }} cannot be read.",
-    },
-    Alert {
-        name: "MurderMasterUnreachable",
-        expression: "murder_node_master_connected{OF} == 0",
-        lasting: "5m",
-        severity: "warning",
-        summary: "{{ $labels.pod }} has no connection to the mupdate master",
-        description: "Users and shared roots cannot be made, renamed or moved on it; reading and delivering go on.",
+        summary: "{{ $labels.component }} {{ $labels.pod }} does not answer",
+        description: "Its metrics cannot be read.",
     },
     Alert {
         name: "MurderPartitionFailed",
@@ -133,19 +128,43 @@ const ALERTS: &[Alert] = &[
         lasting: "1m",
         severity: "critical",
         summary: "Partition {{ $labels.partition }} of {{ $labels.pod }} has failed",
-        description: "Its mailboxes are unavailable until the node has started again on a good volume.",
+        description: "The node could not write or read its volume and stopped serving the partition, to lose nothing.",
     },
     Alert {
         name: "MurderPartitionNearlyFull",
         expression: "murder_node_partition_bytes{OF,state=\"free\"} / ignoring(state) \
-                     murder_node_partition_bytes{OF,state=\"total\"} < 0.1",
+                     (murder_node_partition_bytes{OF,state=\"total\"} > 0) < 0.15",
         lasting: "15m",
         severity: "warning",
         summary: "Partition {{ $labels.partition }} of {{ $labels.pod }} is nearly full",
         description: "{{ $value | humanizePercentage }} are free. Grow the volume or move users away.",
     },
     Alert {
-        name: "MurderCertificateExpires",
+        name: "MurderNodeWithoutMaster",
+        expression: "murder_node_master_connected{OF} == 0",
+        lasting: "5m",
+        severity: "warning",
+        summary: "{{ $labels.pod }} has no connection to the mupdate master",
+        description: "Users and shared roots cannot be made, renamed or moved on it; reading and delivering go on.",
+    },
+    Alert {
+        name: "MurderReplicaLag",
+        expression: "murder_node_replica_lag_changes{OF} > 100",
+        lasting: "5m",
+        severity: "warning",
+        summary: "{{ $labels.pod }} is {{ $value }} changes behind the mupdate master",
+        description: "It asks the master for what it does not know, which takes longer.",
+    },
+    Alert {
+        name: "MurderTransfersFail",
+        expression: "increase(murder_node_transfers_total{OF,outcome=\"failed\"}[30m]) > 5",
+        lasting: "5m",
+        severity: "warning",
+        summary: "Transfers from {{ $labels.pod }} fail",
+        description: "{{ $value | humanize }} transfers failed in 30 minutes.",
+    },
+    Alert {
+        name: "MurderNodeCertificateExpiry",
         expression: "murder_node_certificate_expiry_timestamp_seconds{OF} - time() < 7 * 86400",
         lasting: "1h",
         severity: "warning",

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::names::{self, Component, Port};
-use super::{Murder, Owner, RenderError, is_on, name_of};
-use crate::crd::{Frontend, ServiceType};
+use super::{Murder, Owner, RenderError, name_of};
+use crate::crd::{Frontend, ServiceType, TrafficPolicy};
 
 impl Murder<'_> {
     /// The Service that gives a server's pod its name, also while the pod is not ready: nodes must reach a server that
@@ -75,10 +75,12 @@ impl Murder<'_> {
             "selector": self.selector(Component::Frontend, name),
             "ports": client_ports(ports),
         });
-        // Without a header that names the client its address must arrive unchanged.
-        let from_outside = wished.service_type != ServiceType::ClusterIP;
-        if from_outside && !is_on(wished.proxy_protocol) {
-            spec["externalTrafficPolicy"] = "Local".into();
+        if wished.service_type != ServiceType::ClusterIP {
+            spec["externalTrafficPolicy"] = match wished.external_traffic_policy {
+                TrafficPolicy::Cluster => "Cluster",
+                TrafficPolicy::Local => "Local",
+            }
+            .into();
         }
         if !wished.source_ranges.is_empty() {
             if wished.service_type != ServiceType::LoadBalancer {

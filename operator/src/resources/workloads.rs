@@ -9,7 +9,7 @@ use super::settings::{NodeSettings, duration_ms};
 use super::{
     Murder, Owner, RenderError, Workload, fingerprint, is_on, name_of, restarted_at, volumes,
 };
-use crate::crd::{Backend, Frontend, Overlay, Topology};
+use crate::crd::{Backend, Frontend, Topology};
 
 /// Seconds that a server gets to end its sessions and close its store.
 const SERVER_GRACE_SECONDS: u64 = 60;
@@ -110,7 +110,7 @@ impl Murder<'_> {
                 ports,
                 grace_seconds: SERVER_GRACE_SECONDS,
                 resources: Some(&backend.spec.resources),
-                topology_spread: topology_spread(backend),
+                topology_spread: &backend.spec.topology_spread,
                 overlay: &backend.spec.pod_overlay,
                 overlay_field: "spec.podOverlay",
                 restarted_at: restart.as_deref(),
@@ -153,7 +153,7 @@ impl Murder<'_> {
                 advertise: None,
                 ports: &ports,
                 partitions: &[],
-                lmtp_networks: lmtp_networks(frontend),
+                lmtp_networks: &frontend.spec.lmtp_trusted_networks,
                 public_tls: public_tls_secret(frontend).is_some(),
             },
             pod: Pod {
@@ -287,14 +287,8 @@ fn frontend_ports(frontend: &Frontend) -> Vec<Port> {
     ports
 }
 
-fn lmtp_networks(_frontend: &Frontend) -> &[String] {
-    &[]
-}
-
-fn public_tls_secret(_frontend: &Frontend) -> Option<&str> {
-    None
-}
-
-fn topology_spread(_backend: &Backend) -> &[Overlay] {
-    &[]
+/// The Secret with the certificate that clients see, if it is not the one that nodes see.
+fn public_tls_secret(frontend: &Frontend) -> Option<&str> {
+    let secret = frontend.spec.tls.secret_ref.as_ref();
+    secret.map(|secret| secret.name.as_str())
 }

@@ -142,6 +142,36 @@ fn frontend_with_defaults() {
     });
 }
 
+#[test]
+fn frontend_with_everything() {
+    with_murder(json!({"domains": ["example.org"]}), |murder| {
+        let frontend = frontend(json!({
+            "replicas": 3,
+            "service": {
+                "type": "LoadBalancer",
+                "externalTrafficPolicy": "Local",
+                "sourceRanges": ["192.0.2.0/24"],
+                "proxyProtocol": "Enabled",
+                "proxyProtocolNetworks": ["198.51.100.0/24"],
+                "annotations": {"lb.example/kind": "internal"},
+            },
+            "protocols": {"imap": "Disabled"},
+            "tls": {"secretRef": {"name": "mail-example-org"}},
+            "lmtpTrustedNetworks": ["10.0.0.0/8"],
+            "drainTimeout": "10m",
+            "topologySpread": [
+                {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"},
+            ],
+            "resources": {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+            "podOverlay": {"spec": {"priorityClassName": "mail"}},
+        }));
+        check(
+            "frontend-full.yaml",
+            &objects(murder.frontend(&frontend).unwrap()),
+        );
+    });
+}
+
 /// Row 63.
 #[test]
 fn network_policies_of_a_discrete_murder() {

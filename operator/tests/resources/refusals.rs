@@ -88,6 +88,25 @@ fn parts_of_other_apis_that_do_not_fit() {
     );
 }
 
+/// Other kinds of Services do not keep anybody out: the wish must not be lost silently.
+#[test]
+fn source_ranges_need_a_load_balancer() {
+    let service = json!({"type": "NodePort", "sourceRanges": ["192.0.2.0/24"]});
+    assert_eq!(
+        of_frontend(json!({}), json!({"service": service})),
+        "spec.service.sourceRanges: only a Service of type LoadBalancer keeps others out, this is NodePort"
+    );
+    let service = json!({"type": "LoadBalancer", "sourceRanges": ["192.0.2.0/33"]});
+    assert_eq!(
+        of_frontend(json!({}), json!({"service": service})),
+        "spec.service.sourceRanges: \"192.0.2.0/33\" is not `address/prefix`"
+    );
+    assert_eq!(
+        of_frontend(json!({}), json!({"lmtpTrustedNetworks": ["mta.example"]})),
+        "spec.lmtpTrustedNetworks: \"mta.example\" is not `address/prefix`"
+    );
+}
+
 #[test]
 fn an_object_that_no_api_server_has_seen_owns_nothing() {
     let mut unseen = cluster(json!({}));
