@@ -1,0 +1,192 @@
+//! The fence of a reign: a number higher than that of every operator before, checked by the nodes.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use murder_model::Fence;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::crd::MurderCluster;
+
+/// Annotation of a MurderCluster with the highest fence given out for it.
+pub const FENCE_ANNOTATION: &str = "murder.rs/fence";
+/// Writes that may meet another's before the claim is given up.
+const TRIES_MAX: u32 = 8;
+
+/// Why no fence could be claimed; then no node may be commanded.
+#[derive(Debug, thiserror::Error)]
+pub enum FenceError {
+    /// The API server refused or could not be reached.
+    #[error("the fence of {name}: {source}")]
+    Api {
+        /// The MurderCluster.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// No answer in time.
+    #[error("the fence of {name}: no answer within {} ms", .limit.as_millis())]
+    Timeout {
+        /// The MurderCluster.
+        name: String,
+        /// Limit of each call.
+        limit: Duration,
+    },
+    /// Others wrote the object again and again.
+    #[error("the fence of {0}: every write met another's")]
+    Contended(String),
+}
+
+/// The fence of a new reign: one above all that were seen.
+pub fn next_fence(lease_transitions: u64, annotation: Option<u64>, nodes_highest: Fence) -> Fence {
+    let highest = lease_transitions
+        .max(annotation.unwrap_or(0))
+        .max(nodes_highest.get());
+    Fence::new(highest).next()
+}
+
+/// Chooses the fence of a reign and writes it down, before the first command of the reign. Only one of two that
+/// claim at once gets a number.
+pub async fn claim_fence(
+    api: &Api<MurderCluster>,
+    name: &str,
+    lease_transitions: u64,
+    nodes_highest: Fence,
+    limit: Duration,
+) -> Result<Fence, FenceError> {
+    for _ in 0..TRIES_MAX {
+        let cluster = limited(name, limit, api.get(name)).await?;
+        let noted = noted_fence(&cluster);
+        let fence = next_fence(lease_transitions, noted, nodes_highest);
+        let patch = json!({"metadata": {
+            "resourceVersion": cluster.metadata.resource_version,
+            "annotations": {FENCE_ANNOTATION: fence.to_string()},
+        }});
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let call = api.patch_metadata(name, &parameters, &patch);
+        match limited(name, limit, call).await {
+            Ok(_) => return Ok(fence),
+            Err(FenceError::Api {
+                source: kube::Error::Api(status),
+                ..
+            }) if status.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(FenceError::Contended(name.to_owned()))
+}
+
+/// The fence noted on a MurderCluster; a text that is no number counts as none.
+pub fn noted_fence(cluster: &MurderCluster) -> Option<u64> {
+    let text = cluster.annotations().get(FENCE_ANNOTATION)?;
+    let number = text.parse().ok();
+    if number.is_none() {
+        tracing::warn!(
+            cluster = cluster.name_any(),
+            text,
+            "the noted fence is no number"
+        );
+    }
+    number
+}
+
+async fn limited<T>(
+    name: &str,
+    limit: Duration,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, FenceError> {
+    let name = name.to_owned();
+    match timeout(limit, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(FenceError::Api { name, source }),
+        Err(_) => Err(FenceError::Timeout { name, limit }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kube::Api;
+    use murder_model::Fence;
+    use serde_json::{Value, json};
+
+    use super::{FenceError, claim_fence, next_fence};
+    use crate::crd::MurderCluster;
+    use crate::platform::kube::fake_api::{FakeApi, Mood};
+
+    const PATH: &str = "/apis/murder.rs/v1alpha1/namespaces/mail/murderclusters/mc";
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn cluster(annotations: &Value) -> Value {
+        json!({
+            "apiVersion": "murder.rs/v1alpha1", "kind": "MurderCluster",
+            "metadata": {"name": "mc", "namespace": "mail", "annotations": annotations},
+            "spec": {"domains": ["example.org"]},
+        })
+    }
+
+    async fn claim(api: &FakeApi, transitions: u64, nodes: u64) -> Result<Fence, FenceError> {
+        let clusters: Api<MurderCluster> = Api::namespaced(api.client(), "mail");
+        claim_fence(&clusters, "mc", transitions, Fence::new(nodes), LIMIT).await
+    }
+
+    #[test]
+    fn a_fence_is_one_above_the_lease_the_annotation_and_the_nodes() {
+        let cases = [
+            ((0, None, 0), 1),
+            ((7, None, 0), 8),
+            ((7, Some(9), 0), 10),
+            ((7, Some(9), 41), 42),
+            ((0, Some(u64::MAX), 0), u64::MAX),
+        ];
+        for ((transitions, annotation, nodes), expected) in cases {
+            let fence = next_fence(transitions, annotation, Fence::new(nodes));
+            assert_eq!(fence.get(), expected);
+        }
+    }
+
+    /// row 24
+    #[tokio::test(start_paused = true)]
+    async fn each_claim_is_written_down_and_higher_than_the_last() {
+        let api = FakeApi::default();
+        api.put(
+            PATH,
+            cluster(&json!({"other": "stays", "murder.rs/fence": "x"})),
+        );
+        assert_eq!(claim(&api, 3, 0).await.unwrap().get(), 4);
+        assert_eq!(claim(&api, 3, 0).await.unwrap().get(), 5);
+        let found = api.get(PATH).unwrap();
+        let annotations = json!({"other": "stays", "murder.rs/fence": "5"});
+        assert_eq!(found["metadata"]["annotations"], annotations);
+        assert_eq!(found["spec"], json!({"domains": ["example.org"]}));
+    }
+
+    /// row 24
+    #[tokio::test(start_paused = true)]
+    async fn of_two_that_claim_at_once_each_gets_another_number() {
+        let api = FakeApi::default();
+        api.put(PATH, cluster(&json!({})));
+        let claims = tokio::join!(claim(&api, 1, 0), claim(&api, 1, 0), claim(&api, 1, 0));
+        let mut fences = [claims.0, claims.1, claims.2].map(|claim| claim.unwrap().get());
+        fences.sort_unstable();
+        assert_eq!(fences, [2, 3, 4]);
+        let patches = api
+            .calls()
+            .iter()
+            .filter(|c| c.starts_with("PATCH"))
+            .count();
+        assert!(patches > 3, "no claim met another: {patches}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_an_answer_there_is_no_fence() {
+        let api = FakeApi::default();
+        api.put(PATH, cluster(&json!({})));
+        api.set_mood(Mood::Silent);
+        let error = claim(&api, 1, 0).await.unwrap_err().to_string();
+        assert_eq!(error, "the fence of mc: no answer within 10000 ms");
+    }
+}
