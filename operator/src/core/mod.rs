@@ -8,6 +8,7 @@ mod observe;
 mod placement;
 mod plan;
 mod pool;
+mod rebalance;
 mod settled;
 mod trace;
 
@@ -18,4 +19,7 @@ pub use observe::{
 pub use placement::{Placement, PlacementProblem, is_ours, is_running, move_id};
 pub use plan::{Action, Kind, Plan, Reason, Step, plan};
 pub use pool::{Member, PoolPlan, PoolWish, Removal, pool};
+pub use rebalance::{
+    Load, Move, Proposal, Rebalance, RebalanceState, RebalanceWish, Target, rebalance, skew_percent,
+};
 pub use trace::Trace;

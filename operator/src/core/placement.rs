@@ -139,6 +139,11 @@ pub(super) fn is_open(world: &World, backend: &BackendView, status: &BackendStat
     !status.cordoned && !status.deactivated && at_master
 }
 
+/// Bytes of room for units from others.
+pub(super) fn free_bytes(world: &World, backend: &BackendView) -> u64 {
+    room_of(world, backend).free
+}
+
 /// The room in the roomiest partition.
 fn room_of(world: &World, backend: &BackendView) -> Room {
     let partitions = backend.status.iter().flat_map(|status| &status.partitions);

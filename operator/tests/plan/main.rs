@@ -14,6 +14,7 @@ mod faults;
 mod histories;
 mod moving;
 mod order;
+mod rebalance;
 mod retirement;
 mod settling;
 mod sim;
