@@ -16,3 +16,5 @@ pub mod platform;
 pub mod resources;
 #[cfg(feature = "kube")]
 pub mod status;
+#[cfg(feature = "kube")]
+pub mod telemetry;

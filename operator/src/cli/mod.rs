@@ -3,7 +3,9 @@
 mod calls;
 mod local;
 mod output;
+mod preflight;
 mod progress;
+mod run;
 mod waiting;
 
 use std::path::PathBuf;
@@ -43,6 +45,14 @@ enum Command {
     /// A murder on this machine, without Kubernetes
     #[command(subcommand)]
     Local(local::LocalCommand),
+    /// Ask whether something may be done
+    #[command(subcommand)]
+    Preflight(preflight::PreflightCommand),
+    /// Run the operator on Kubernetes
+    #[command(after_help = "Examples:
+  murder-operator run
+  murder-operator run --namespace mail --watch-nodes=false")]
+    Run(run::RunArguments),
 }
 
 /// Runs the command that was given.
@@ -50,6 +60,8 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Crds { out } => crds(out),
         Command::Local(command) => local::run(command),
+        Command::Preflight(command) => preflight::run(command),
+        Command::Run(arguments) => run::run(arguments),
     };
     outcome.unwrap_or_else(|error| {
         output::error(&format!("error: {error:#}"));

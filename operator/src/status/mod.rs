@@ -1,1 +1,13 @@
-//! What the status of each custom resource says, from what one pass has seen and planned.
+//! temp
+#![allow(missing_docs)]
+#[derive(Default)]
+pub struct DrainProgress;
+pub fn orphan_conditions(
+    _k: &str,
+    _c: &str,
+    _g: Option<i64>,
+    _p: Option<&[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]>,
+    _n: jiff::Timestamp,
+) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+    Vec::new()
+}

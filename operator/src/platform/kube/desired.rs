@@ -1,0 +1,206 @@
+//! The workloads of a murder as they should be, and whether their time has come.
+//!
+//! A workload that would change although nobody asked for it, because the operator is another version, stays as it is
+//! until somebody asks (`UpdatePending`). With strategy Supervised each change waits for its revision's approval.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::objects::{Objects, REVISION, claim_name};
+use super::watch::Stores;
+use crate::crd::UpdateStrategy;
+use crate::resources::{Defaults, Murder, Workload};
+
+/// Annotation of a workload: what its user asked for.
+const INPUTS: &str = "murder.rs/inputs";
+
+/// A workload, and what of it is due.
+pub(super) struct Rendered {
+    pub(super) workload: Workload,
+    /// Why it stays as it is for now.
+    pub(super) held: Option<String>,
+    /// The revision that its pods should have now.
+    pub(super) revision: String,
+}
+
+/// All workloads of a murder; a spec that cannot be rendered has its error in place.
+pub(super) struct Desired {
+    pub(super) mupdate: Option<Result<Rendered, String>>,
+    pub(super) backends: BTreeMap<String, Result<Rendered, String>>,
+    pub(super) frontends: BTreeMap<String, Result<Rendered, String>>,
+    /// Names all revisions together.
+    pub(super) update_revision: String,
+}
+
+impl Desired {
+    /// Renders everything.
+    pub(super) fn render(objects: &Objects, stores: &Stores, defaults: &Defaults) -> Self {
+        let murder = Murder {
+            cluster: &objects.cluster,
+            namespace: &objects.key.namespace,
+            defaults,
+        };
+        let mupdate = (objects.cluster.spec.mupdate.replicas > 0).then(|| murder.mupdate());
+        let backends = objects.backends.iter().map(|backend| {
+            let name = backend.name_any();
+            let claim = objects.claim_of(&name);
+            let workload = murder.backend(backend).map(|mut workload| {
+                use_claim(&mut workload.set, &claim);
+                workload
+            });
+            (name, workload)
+        });
+        let backends: BTreeMap<_, _> = backends.collect();
+        let frontends = objects.frontends.iter();
+        let frontends = frontends.map(|f| (f.name_any(), murder.frontend(f)));
+        let frontends: BTreeMap<_, _> = frontends.collect();
+        let mut hasher = DefaultHasher::new();
+        let all = mupdate
+            .iter()
+            .chain(backends.values())
+            .chain(frontends.values());
+        for workload in all.flatten() {
+            workload.revision.hash(&mut hasher);
+        }
+        let update_revision = format!("{:016x}", hasher.finish());
+        let gate = Gate {
+            objects,
+            stores,
+            update_revision: &update_revision,
+        };
+        let cluster = format!("{}-mupdate", objects.key.name);
+        let due = |kind, name: &str, rendered: Result<Workload, _>| {
+            rendered
+                .map(|workload| gate.pass(kind, name, workload))
+                .map_err(|error: crate::resources::RenderError| error.to_string())
+        };
+        let named = |kind: &'static str, all: BTreeMap<String, Result<Workload, _>>| {
+            let all = all.into_iter();
+            all.map(|(name, workload)| {
+                let rendered = due(kind, &name, workload);
+                (name, rendered)
+            })
+            .collect()
+        };
+        Self {
+            mupdate: mupdate.map(|workload| due("StatefulSet", &cluster, workload)),
+            backends: named("StatefulSet", backends),
+            frontends: named("Deployment", frontends),
+            update_revision,
+        }
+    }
+
+    /// Every workload that was rendered.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Rendered> {
+        let all = self.mupdate.iter().chain(self.backends.values());
+        all.chain(self.frontends.values()).flatten()
+    }
+}
+
+impl Objects {
+    /// Name of the claim that a Backend uses or will use: the volume it adopts, the one it has, or a name that no
+    /// volume let go earlier has.
+    pub(super) fn claim_of(&self, backend: &str) -> String {
+        let adopted = self
+            .backend(backend)
+            .and_then(|b| b.spec.adopt_volume.as_ref());
+        if let Some(adopted) = adopted {
+            return adopted.claim_name.clone();
+        }
+        let mine = self.claims.values().find(|claim| {
+            super::objects::backend_of(claim.as_ref()).is_some_and(|name| name == backend)
+        });
+        if let Some(claim) = mine {
+            return claim.name_any();
+        }
+        let base = claim_name(backend);
+        let free = |name: &String| !self.released.contains_key(name);
+        let numbered = (2..).map(|number| format!("{base}-{number}"));
+        let mut names = std::iter::once(base.clone()).chain(numbered);
+        names.find(free).unwrap_or(base)
+    }
+}
+
+struct Gate<'a> {
+    objects: &'a Objects,
+    stores: &'a Stores,
+    update_revision: &'a str,
+}
+
+impl Gate<'_> {
+    fn pass(&self, kind: &str, name: &str, mut workload: Workload) -> Rendered {
+        let live = self.stores.object(kind, &self.objects.key.namespace, name);
+        let revision = workload.revision.clone();
+        let held = live.as_ref().and_then(|live| self.holds(live, &workload));
+        let Some((live, why)) = live.zip(held) else {
+            return Rendered {
+                workload,
+                held: None,
+                revision,
+            };
+        };
+        keep_template(&mut workload.set, &live);
+        let revision = live.annotations().get(REVISION).cloned();
+        Rendered {
+            workload,
+            held: Some(why),
+            revision: revision.unwrap_or_default(),
+        }
+    }
+
+    /// Why a workload stays as it is, if it would change.
+    fn holds(&self, live: &DynamicObject, workload: &Workload) -> Option<String> {
+        let annotation = |key: &str| live.annotations().get(key).map(String::as_str);
+        let running = annotation(REVISION)?;
+        let update = &self.objects.cluster.spec.update;
+        if running == workload.revision || update.approved_revision == self.update_revision {
+            return None;
+        }
+        if update.strategy == UpdateStrategy::Supervised {
+            let wanted = self.update_revision;
+            return Some(format!("waits for spec.update.approvedRevision: {wanted}"));
+        }
+        (annotation(INPUTS) == Some(workload.inputs.as_str())).then(|| {
+            let wanted = self.update_revision;
+            format!(
+                "this operator would run it in another way; it is restarted with the next change of its spec, the \
+                 annotation murder.rs/restartedAt, or spec.update.approvedRevision: {wanted}"
+            )
+        })
+    }
+}
+
+/// Mounts another claim than the one that a Backend's name leads to.
+fn use_claim(set: &mut Value, claim: &str) {
+    let volumes = set
+        .pointer_mut("/spec/template/spec/volumes")
+        .and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten() {
+        if let Some(name) = volume.pointer_mut("/persistentVolumeClaim/claimName") {
+            *name = claim.into();
+        }
+    }
+}
+
+/// Puts the template and the annotations of what runs into what is wanted.
+pub(super) fn keep_template(set: &mut Value, live: &DynamicObject) {
+    if let (Some(wanted), Some(template)) = (
+        set.pointer_mut("/spec/template"),
+        live.data.pointer("/spec/template"),
+    ) {
+        *wanted = template.clone();
+    }
+    for key in [REVISION, INPUTS] {
+        if let (Some(annotations), Some(value)) = (
+            set.pointer_mut("/metadata/annotations")
+                .and_then(Value::as_object_mut),
+            live.annotations().get(key),
+        ) {
+            annotations.insert(key.to_owned(), value.clone().into());
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The certificates of a murder: its authority, one for each server and Frontend, one for us, one for people.
+//!
+//! The authority is our own, or that of a Secret that the MurderCluster names; then it is read and never written. With
+//! an issuer of cert-manager, certificates are asked for, and their Secrets read.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::events::EventType;
+use kube::{Api, ResourceExt as _};
+use murder_model::Fence;
+use serde_json::json;
+
+use super::accounts;
+use super::authority::{
+    AUTHORITIES, AuthorityState, CERTIFICATE, KEY, ROTATE_ANNOTATION, Rotation, SecretData,
+    desired_authority, given_authority,
+};
+use super::certificates::{Identity, Role, desired_leaf};
+use super::context::Context;
+use super::memory::Memory;
+use super::objects::Objects;
+use super::pass::Problems;
+use super::{CALL_LIMIT, call};
+use crate::core::Kind;
+use crate::crd::{API_VERSION, MurderCluster, Topology};
+use crate::node_client::NodeClient;
+use crate::resources::names;
+use crate::resources::settings::duration_ms;
+
+/// Time limit of a call to a node.
+const NODE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Our certificate toward nodes.
+pub(super) struct Credentials {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    authorities: Vec<u8>,
+    /// When certificates end, by Secret, in seconds since the Unix epoch.
+    pub(super) expiries: Vec<(String, i64)>,
+}
+
+impl Credentials {
+    /// Differs whenever a client has to be made anew.
+    pub(super) fn mark(&self, fence: Fence) -> Vec<u8> {
+        let mut mark = self.certificate.clone();
+        mark.extend(&self.authorities);
+        mark.extend(fence.get().to_be_bytes());
+        mark
+    }
+
+    /// A client that acts under `fence`.
+    pub(super) fn client(&self, fence: Fence) -> anyhow::Result<NodeClient> {
+        let (certificate, key) = (&self.certificate, &self.key);
+        let client = NodeClient::new(certificate, key, &self.authorities, fence, NODE_LIMIT)?;
+        Ok(client)
+    }
+}
+
+/// A Secret that should hold a certificate.
+struct Wanted {
+    secret: String,
+    identity: Identity,
+    owner: (Kind, String),
+}
+
+/// Brings all Secrets of a murder to what they should be; none if nobody can sign.
+pub(super) async fn ensure(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+    problems: &mut Problems,
+) -> anyhow::Result<Option<Credentials>> {
+    let name = &objects.key.name;
+    let trouble = Kind::MurderCluster;
+    if objects.cluster.spec.tls.issuer_ref.is_some() {
+        let what = "spec.tls.issuerRef is not supported yet";
+        problems.note(trouble, name, what.to_owned());
+        return Ok(None);
+    }
+    if let Err(error) = ensure_accounts(context, objects, memory).await {
+        problems.note(trouble, name, format!("{error:#}"));
+    }
+    let rotation = match rotation(&objects.cluster) {
+        Ok(rotation) => rotation,
+        Err(error) => {
+            problems.note(trouble, name, format!("{error:#}"));
+            return Ok(None);
+        }
+    };
+    let wanted = wanted(objects);
+    let mut found = Vec::new();
+    for leaf in &wanted {
+        let secret = memory
+            .secrets
+            .get(&context.client, &objects.key.namespace, &leaf.secret)
+            .await?;
+        found.push(secret.as_ref().map(SecretData::of));
+    }
+    let authority = match authority(context, objects, memory, &rotation, &found).await? {
+        Ok(authority) => authority,
+        Err(error) => {
+            problems.note(trouble, name, error);
+            return Ok(None);
+        }
+    };
+    let mut credentials = Credentials {
+        certificate: Vec::new(),
+        key: Vec::new(),
+        authorities: authority.bundle.clone().into_bytes(),
+        expiries: vec![(format!("{name}-ca"), authority.expires.as_second())],
+    };
+    let operator = operator_secret(name);
+    for (leaf, found) in wanted.iter().zip(found) {
+        let now = Timestamp::now();
+        let decision = desired_leaf(found.as_ref(), &leaf.identity, &authority, &rotation, now)?;
+        let secret = match decision.secret() {
+            None => found.unwrap_or_default(),
+            Some(secret) => {
+                write(context, objects, memory, &leaf.secret, secret.clone()).await?;
+                let what = format!("Secret {} has a new certificate", leaf.secret);
+                let (kind, owner) = &leaf.owner;
+                super::publish::event(
+                    context,
+                    objects,
+                    *kind,
+                    owner,
+                    EventType::Normal,
+                    "CertificateIssued",
+                    &what,
+                );
+                secret.clone()
+            }
+        };
+        if let Some(expires) = secret.expires() {
+            credentials
+                .expiries
+                .push((leaf.secret.clone(), expires.as_second()));
+        }
+        if leaf.secret == operator {
+            let part = |key: &str| secret.data.get(key).cloned().unwrap_or_default();
+            credentials.certificate = part(CERTIFICATE);
+            credentials.key = part(KEY);
+            credentials.authorities = part(AUTHORITIES);
+        }
+    }
+    Ok(Some(credentials))
+}
+
+/// Name of the Secret with our own certificate.
+pub(super) fn operator_secret(cluster: &str) -> String {
+    format!("{cluster}-operator-tls")
+}
+
+fn rotation(cluster: &MurderCluster) -> anyhow::Result<Rotation<'_>> {
+    let tls = &cluster.spec.tls;
+    let leaf = duration_ms(&tls.certificate_duration).context("spec.tls.certificateDuration")?;
+    Ok(Rotation {
+        leaf: Duration::from_millis(leaf),
+        wish: cluster
+            .annotations()
+            .get(ROTATE_ANNOTATION)
+            .map(String::as_str),
+        ..Rotation::default()
+    })
+}
+
+/// All Secrets with certificates that a murder needs.
+fn wanted(objects: &Objects) -> Vec<Wanted> {
+    let (cluster, namespace) = (&objects.key.name, &objects.key.namespace);
+    let of_cluster = || (Kind::MurderCluster, cluster.clone());
+    let mut wanted = vec![
+        Wanted {
+            secret: operator_secret(cluster),
+            identity: Identity::of_client(cluster, "operator"),
+            owner: of_cluster(),
+        },
+        Wanted {
+            secret: format!("{cluster}-admin-tls"),
+            identity: Identity::of_client(cluster, "admin"),
+            owner: of_cluster(),
+        },
+    ];
+    let mut server = |name: &str, role, owner| {
+        wanted.push(Wanted {
+            secret: names::tls_secret(name),
+            identity: Identity::of_server(cluster, role, name, namespace),
+            owner,
+        });
+    };
+    if objects.cluster.spec.mupdate.replicas > 0 {
+        server(&names::mupdate(cluster), Role::Mupdate, of_cluster());
+    }
+    let role = match objects.cluster.spec.topology {
+        Topology::Discrete => Role::Backend,
+        Topology::Unified => Role::Unified,
+    };
+    for backend in &objects.backends {
+        let name = backend.name_any();
+        server(&name, role, (Kind::Backend, name.clone()));
+    }
+    for frontend in &objects.frontends {
+        let name = frontend.name_any();
+        wanted.push(Wanted {
+            secret: names::tls_secret(&name),
+            identity: Identity::of_frontend(cluster, &name, namespace),
+            owner: (Kind::Frontend, name),
+        });
+    }
+    wanted
+}
+
+async fn authority(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+    rotation: &Rotation<'_>,
+    leaves: &[Option<SecretData>],
+) -> anyhow::Result<Result<AuthorityState, String>> {
+    let (cluster, namespace) = (&objects.key.name, &objects.key.namespace);
+    let now = Timestamp::now();
+    let given = objects.cluster.spec.tls.secret_ref.as_ref();
+    let name = given.map_or_else(|| format!("{cluster}-ca"), |given| given.name.clone());
+    let found = memory
+        .secrets
+        .get(&context.client, namespace, &name)
+        .await?;
+    let found = found.as_ref().map(SecretData::of);
+    if given.is_some() {
+        let authority = given_authority(&name, found.as_ref(), now);
+        return Ok(authority.map_err(|error| format!("{}: {error}", error.reason())));
+    }
+    let leaves: Vec<SecretData> = leaves.iter().flatten().cloned().collect();
+    let authority = match desired_authority(found.as_ref(), cluster, &leaves, rotation, now) {
+        Ok(authority) => authority,
+        Err(error) => return Ok(Err(format!("{}: {error}", error.reason()))),
+    };
+    if let (Some(change), Some(secret)) = (authority.change, &authority.secret) {
+        write(context, objects, memory, &name, secret.clone()).await?;
+        tracing::info!(murder = %objects.key, ?change, "authority_changed");
+    }
+    Ok(Ok(authority))
+}
+
+async fn write(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+    name: &str,
+    secret: SecretData,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
+    anyhow::ensure!(
+        !objects.cluster.spec.paused,
+        "Secret {name} is due, but spec.paused is set"
+    );
+    let metadata = metadata(objects, name);
+    let mut value = serde_json::to_value(secret.into_secret(metadata))?;
+    value["apiVersion"] = json!("v1");
+    value["kind"] = json!("Secret");
+    let namespace = &objects.key.namespace;
+    memory
+        .secrets
+        .apply(&context.client, namespace, name, &value)
+        .await
+}
+
+/// Metadata of a Secret of the murder: it goes with the murder.
+fn metadata(objects: &Objects, name: &str) -> ObjectMeta {
+    let labels = [
+        ("app.kubernetes.io/name", "murder-node"),
+        ("app.kubernetes.io/instance", &objects.key.name),
+        ("app.kubernetes.io/part-of", "murder"),
+        ("app.kubernetes.io/managed-by", "murder-operator"),
+        (names::CLUSTER_LABEL, &objects.key.name),
+    ];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let owner = k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: "MurderCluster".to_owned(),
+        name: objects.key.name.clone(),
+        uid: objects.cluster.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    };
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(objects.key.namespace.clone()),
+        labels: Some(labels.into_iter().collect()),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The accounts: those of the named Secret, which must exist, or one account that we make.
+async fn ensure_accounts(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+) -> anyhow::Result<()> {
+    let (cluster, namespace) = (&objects.key.name, &objects.key.namespace);
+    if let Some(given) = &objects.cluster.spec.auth.secret_ref {
+        let secret = memory
+            .secrets
+            .get(&context.client, namespace, &given.name)
+            .await?;
+        let secret = secret.with_context(|| {
+            format!(
+                "SecretMissing: spec.auth.secretRef: there is no Secret {}",
+                given.name
+            )
+        })?;
+        let has = secret
+            .data
+            .is_some_and(|data| data.contains_key("accounts"));
+        anyhow::ensure!(
+            has,
+            "SecretInvalid: Secret {} has no key `accounts`",
+            given.name
+        );
+        return Ok(());
+    }
+    let name = names::accounts_secret(cluster);
+    if memory
+        .secrets
+        .get(&context.client, namespace, &name)
+        .await?
+        .is_some()
+    {
+        return Ok(());
+    }
+    anyhow::ensure!(
+        !objects.cluster.spec.paused,
+        "accounts are to be made, but spec.paused is set"
+    );
+    let metadata = metadata(objects, "");
+    accounts::ensure_accounts(&context.client, namespace, cluster, &metadata, CALL_LIMIT).await?;
+    Ok(())
+}
+
+/// Reads a Secret of this kind anew; for Secrets that others write.
+pub(super) async fn read(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> anyhow::Result<Option<SecretData>> {
+    let api: Api<k8s_openapi::api::core::v1::Secret> =
+        Api::namespaced(context.client.clone(), namespace);
+    let secret = call(api.get_opt(name)).await?;
+    Ok(secret.as_ref().map(SecretData::of))
+}

@@ -1,0 +1,469 @@
+//! One pass of a murder: look, decide, act, say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::EventType;
+use kube::{Api, ResourceExt as _};
+use murder_model::Fence;
+use serde_json::json;
+
+use super::act::Acting;
+use super::apply::Outcome;
+use super::budgets;
+use super::context::{Context, Key};
+use super::desired::{Desired, Rendered, keep_template};
+use super::identity;
+use super::memory::Memory;
+use super::objects::{Objects, SERVED, SERVER_ID, is_ready};
+use super::observe::{self, Place, Sight};
+use super::pool;
+use super::publish::{self, Pass};
+use super::{CALL_LIMIT, call, fence, teardown};
+use crate::core::{Action, Kind, Plan, VolumeView, World, plan};
+use crate::crd::{Frontend, MurderCluster};
+use crate::node_client::NodeClient;
+use crate::resources::Murder;
+
+/// How often a murder is looked at when nothing happens.
+const REST: Duration = Duration::from_secs(30);
+/// Shortest rest while something is under way.
+const REST_MIN: Duration = Duration::from_millis(500);
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What went wrong, by object; it blocks nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Problems(pub(super) BTreeMap<(Kind, String), Vec<String>>);
+
+impl Problems {
+    pub(super) fn note(&mut self, kind: Kind, name: &str, what: String) {
+        let of_object = self.0.entry((kind, name.to_owned())).or_default();
+        if !of_object.contains(&what) {
+            of_object.push(what);
+        }
+    }
+
+    /// Those of one object.
+    pub(super) fn of(&self, kind: Kind, name: &str) -> Vec<String> {
+        let found = self.0.get(&(kind, name.to_owned()));
+        found.cloned().unwrap_or_default()
+    }
+}
+
+/// Does one pass; says when the next is due at the latest.
+pub(super) async fn pass(
+    context: &Context,
+    cluster: Arc<MurderCluster>,
+) -> anyhow::Result<Duration> {
+    anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
+    let key = Key {
+        namespace: cluster.namespace().unwrap_or_default(),
+        name: cluster.name_any(),
+    };
+    let lock = context.memory(&key);
+    let mut memory = lock.lock().await;
+    let objects = Objects::gather(&context.stores, &key, cluster);
+    let someone_goes = objects.cluster.metadata.deletion_timestamp.is_some()
+        || objects
+            .backends
+            .iter()
+            .any(|b| b.metadata.deletion_timestamp.is_some());
+    if someone_goes && teardown::namespace_ends(context, &key.namespace).await? {
+        teardown::let_all_go(context, &objects).await?;
+        return Ok(REST);
+    }
+    let paused = objects.cluster.spec.paused;
+    if !paused {
+        hold(context, &objects).await?;
+    }
+    let mut problems = Problems::default();
+    let desired = Desired::render(&objects, &context.stores, &context.defaults);
+    note_unrendered(&objects, &desired, &mut problems);
+    let Some(credentials) = identity::ensure(context, &objects, &mut memory, &mut problems).await?
+    else {
+        publish::publish_unready(context, &objects, &problems).await?;
+        return Ok(REST);
+    };
+    let client = node_client(context, &objects, &mut memory, &credentials).await?;
+    let asked = observe::asked(&objects, memory.settled);
+    memory.reports.ask(&client, asked).await;
+    let client = outrank(context, &objects, &mut memory, &credentials, client).await?;
+    let places = observe::places(&context.client, &context.stores, &objects, &mut memory).await;
+    let surplus = pool::apply(context, &objects, &memory, &mut problems).await;
+    let sight = Sight {
+        objects: &objects,
+        desired: &desired,
+        places: &places,
+        stores: &context.stores,
+        surplus: &surplus,
+        now_ms: now_ms(),
+    };
+    let world = sight.world(&mut memory)?;
+    let going = objects.cluster.metadata.deletion_timestamp.is_some();
+    let deletion = going.then(|| teardown::verdict(&objects, &world));
+    if let Some(Ok(())) = &deletion
+        && teardown::tear_down(context, &objects, &mut memory).await?
+    {
+        context.forget(&key);
+        return Ok(REST);
+    }
+    let mut plan = plan(&world);
+    plan.steps
+        .retain(|step| !is_paused(&objects, step.kind, &step.object));
+    if deletion.as_ref().is_some_and(Result::is_ok) {
+        plan.steps.clear();
+    }
+    if !paused {
+        note_served(context, &objects, &world).await?;
+        apply_all(
+            context,
+            &objects,
+            &desired,
+            &world,
+            &mut memory,
+            &mut problems,
+        )
+        .await;
+        budgets::apply(
+            context,
+            &objects,
+            &world,
+            &plan,
+            &places,
+            &mut memory,
+            &mut problems,
+        )
+        .await;
+        let mut acting = Acting {
+            context,
+            objects: &objects,
+            desired: &desired,
+            world: &world,
+            node_client: &client,
+            memory: &mut memory,
+        };
+        carry_out(&mut acting, &plan, &mut problems).await?;
+    }
+    let said = Pass {
+        objects: &objects,
+        desired: &desired,
+        places: &places,
+        world: &world,
+        plan: &plan,
+        problems: &problems,
+        deletion: deletion.and_then(Result::err),
+        expiries: credentials.expiries,
+    };
+    publish::publish(context, &said, &mut memory).await?;
+    memory.settled = plan.converged && problems.0.is_empty();
+    Ok(rest(&plan, &world, memory.settled))
+}
+
+fn rest(plan: &Plan, world: &World, settled: bool) -> Duration {
+    let due = plan.next_ms.map(|at| at.saturating_sub(world.now_ms));
+    let due = due.map_or(REST, Duration::from_millis);
+    if settled {
+        due.clamp(REST_MIN, REST)
+    } else {
+        due.clamp(REST_MIN, Duration::from_secs(5))
+    }
+}
+
+fn is_paused(objects: &Objects, kind: Kind, name: &str) -> bool {
+    kind == Kind::Backend
+        && objects
+            .backend(name)
+            .is_some_and(|backend| backend.spec.paused)
+}
+
+/// Puts our finalizer on the murder and its Frontends. That of a Backend is a step of its own.
+async fn hold(context: &Context, objects: &Objects) -> anyhow::Result<()> {
+    let namespace = &objects.key.namespace;
+    let api: Api<MurderCluster> = Api::namespaced(context.client.clone(), namespace);
+    super::finalizers::add(&api, objects.cluster.as_ref()).await?;
+    let api: Api<Frontend> = Api::namespaced(context.client.clone(), namespace);
+    for frontend in &objects.frontends {
+        super::finalizers::add(&api, frontend.as_ref()).await?;
+    }
+    Ok(())
+}
+
+fn note_unrendered(objects: &Objects, desired: &Desired, problems: &mut Problems) {
+    if let Some(Err(error)) = &desired.mupdate {
+        problems.note(Kind::MurderCluster, &objects.key.name, error.clone());
+    }
+    for (kind, all) in [
+        (Kind::Backend, &desired.backends),
+        (Kind::Frontend, &desired.frontends),
+    ] {
+        for (name, rendered) in all {
+            if let Err(error) = rendered {
+                problems.note(kind, name, error.clone());
+            }
+        }
+    }
+}
+
+/// The client for the nodes, under the fence of our leadership, which is written down before the first command.
+async fn node_client(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+    credentials: &identity::Credentials,
+) -> anyhow::Result<NodeClient> {
+    let fence = match memory.fence {
+        Some(fence) => fence,
+        None => {
+            let highest = highest_fence(memory);
+            let fence = claim_fence(context, objects, highest).await?;
+            memory.fence = Some(fence);
+            fence
+        }
+    };
+    client_of(memory, credentials, fence)
+}
+
+fn client_of(
+    memory: &mut Memory,
+    credentials: &identity::Credentials,
+    fence: Fence,
+) -> anyhow::Result<NodeClient> {
+    let mark = credentials.mark(fence);
+    if let Some((known, client)) = &memory.client
+        && *known == mark
+    {
+        return Ok(client.clone());
+    }
+    let client = credentials
+        .client(fence)
+        .context("the operator's certificate")?;
+    memory.client = Some((mark, client.clone()));
+    Ok(client)
+}
+
+/// Writes a fence above all others on the murder.
+async fn claim_fence(context: &Context, objects: &Objects, highest: u64) -> anyhow::Result<Fence> {
+    let transitions = context
+        .leadership
+        .transitions()
+        .context("no longer the leader")?;
+    let api = Api::namespaced(context.client.clone(), &objects.key.namespace);
+    let (name, highest) = (&objects.key.name, Fence::new(highest));
+    Ok(fence::claim_fence(&api, name, transitions, highest, CALL_LIMIT).await?)
+}
+
+fn highest_fence(memory: &Memory) -> u64 {
+    let fences = memory
+        .reports
+        .all()
+        .filter_map(|(_, report)| report.status.as_ref());
+    fences.map(|status| status.fence.get()).max().unwrap_or(0)
+}
+
+/// Takes a higher fence if nodes have seen one: we hold the Lease, so whoever had it is deposed.
+async fn outrank(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+    credentials: &identity::Credentials,
+    client: NodeClient,
+) -> anyhow::Result<NodeClient> {
+    let highest = highest_fence(memory);
+    if memory.fence.is_none_or(|fence| fence.get() >= highest) {
+        return Ok(client);
+    }
+    tracing::warn!(murder = %objects.key, fence = highest, "fence_outranked");
+    anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
+    let fence = claim_fence(context, objects, highest).await?;
+    memory.fence = Some(fence);
+    client_of(memory, credentials, fence)
+}
+
+/// Notes on pods that served once, so that a later operator knows it, too, and identities on claims.
+async fn note_served(context: &Context, objects: &Objects, world: &World) -> anyhow::Result<()> {
+    let namespace = &objects.key.namespace;
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    let patch = json!({"metadata": {"annotations": {SERVED: "true"}}});
+    for pod in objects.pods.values() {
+        if is_ready(pod) && !pod.annotations().contains_key(SERVED) {
+            let name = pod.name_any();
+            let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+            super::is_absent(call(pods.patch(&name, &parameters, &patch)).await)?;
+        }
+    }
+    let claims: Api<k8s_openapi::api::core::v1::PersistentVolumeClaim> =
+        Api::namespaced(context.client.clone(), namespace);
+    for view in &world.backends {
+        let Some(claim) = objects.claims.get(&objects.claim_of(&view.name)) else {
+            continue;
+        };
+        if let Some(status) = &view.status
+            && !claim.annotations().contains_key(SERVER_ID)
+        {
+            let id = status.server_id.to_string();
+            let patch = json!({"metadata": {"uid": claim.uid(), "annotations": {SERVER_ID: id}}});
+            let name = claim.name_any();
+            call(claims.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Applies what is always there: settings, Services, policies, and the workloads that run already.
+async fn apply_all(
+    context: &Context,
+    objects: &Objects,
+    desired: &Desired,
+    world: &World,
+    memory: &mut Memory,
+    problems: &mut Problems,
+) {
+    let retired = |name: &str| {
+        let view = world.backends.iter().find(|view| view.name == name);
+        view.is_some_and(|view| matches!(view.volume, VolumeView::Retired { .. }))
+    };
+    let mut wanted: Vec<(Kind, String, &Rendered)> = Vec::new();
+    if let Some(Ok(rendered)) = &desired.mupdate {
+        wanted.push((Kind::MurderCluster, objects.key.name.clone(), rendered));
+    }
+    for (kind, all) in [
+        (Kind::Backend, &desired.backends),
+        (Kind::Frontend, &desired.frontends),
+    ] {
+        for (name, rendered) in all {
+            if let Ok(rendered) = rendered
+                && !is_paused(objects, kind, name)
+                && !(kind == Kind::Backend && retired(name))
+            {
+                wanted.push((kind, name.clone(), rendered));
+            }
+        }
+    }
+    for (kind, name, rendered) in wanted {
+        let mut all = rendered.workload.services.clone();
+        if rendered.held.is_none() {
+            all.push(rendered.workload.config.clone());
+        }
+        all.extend(running_set(context, objects, kind, &rendered.workload.set));
+        for object in &all {
+            apply_one(context, objects, kind, &name, object, memory, problems).await;
+        }
+    }
+    let murder = Murder {
+        cluster: &objects.cluster,
+        namespace: &objects.key.namespace,
+        defaults: &context.defaults,
+    };
+    let name = objects.key.name.clone();
+    let extras = [murder.network_policies(), murder.monitoring()];
+    for extra in extras {
+        match extra {
+            Ok(extra) => {
+                for object in &extra {
+                    let kind = Kind::MurderCluster;
+                    apply_one(context, objects, kind, &name, object, memory, problems).await;
+                }
+            }
+            Err(error) => problems.note(Kind::MurderCluster, &name, error.to_string()),
+        }
+    }
+}
+
+/// A workload that is there already. A Deployment keeps its template and count until its turn.
+fn running_set(
+    context: &Context,
+    objects: &Objects,
+    kind: Kind,
+    set: &serde_json::Value,
+) -> Option<serde_json::Value> {
+    let found = context.stores.object(
+        set["kind"].as_str()?,
+        &objects.key.namespace,
+        set["metadata"]["name"].as_str()?,
+    )?;
+    if found.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let mut set = set.clone();
+    if kind == Kind::Frontend {
+        keep_template(&mut set, &found);
+        set["spec"]["replicas"] = found.data.pointer("/spec/replicas")?.clone();
+    }
+    Some(set)
+}
+
+/// Applies one object; what fails is its owner's problem alone.
+pub(super) async fn apply_one(
+    context: &Context,
+    objects: &Objects,
+    kind: Kind,
+    owner: &str,
+    object: &serde_json::Value,
+    memory: &mut Memory,
+    problems: &mut Problems,
+) {
+    let namespace = &objects.key.namespace;
+    let applied = memory
+        .applied
+        .apply(&context.client, &context.stores, namespace, object)
+        .await;
+    match applied {
+        Ok(Outcome::PutBack) => {
+            let what = format!(
+                "{} {} was changed by somebody else and put back",
+                object["kind"].as_str().unwrap_or_default(),
+                object["metadata"]["name"].as_str().unwrap_or_default(),
+            );
+            let type_ = EventType::Warning;
+            publish::event(context, objects, kind, owner, type_, "ForeignChange", &what);
+        }
+        Ok(_) => {}
+        Err(error) => problems.note(kind, owner, format!("{error:#}")),
+    }
+}
+
+async fn carry_out(
+    acting: &mut Acting<'_>,
+    plan: &Plan,
+    problems: &mut Problems,
+) -> anyhow::Result<()> {
+    let murder = acting.objects.key.to_string();
+    for step in &plan.steps {
+        anyhow::ensure!(acting.context.leadership.is_held(), "no longer the leader");
+        // One that is taken again and again until it works is one line.
+        if acting.memory.trace.record(step) {
+            let fence = acting.memory.fence.map_or(0, Fence::get);
+            tracing::info!(murder, fence, %step, "step_taken");
+        }
+        if let Err(error) = acting.act(step).await {
+            let what = format!("{error:#}");
+            tracing::warn!(murder, %step, error = what, "step_failed");
+            if what.contains("Fenced") {
+                acting.context.metrics.fenced();
+            }
+            // A transfer that could not be started is tried again; it shows only if it goes on.
+            if !matches!(step.action, Action::StartTransfer { .. }) {
+                problems.note(
+                    step.kind,
+                    &step.object,
+                    format!("{}: {what}", step.action.name()),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a place holds its pod; for messages.
+pub(super) fn place_of<'a>(places: &'a BTreeMap<String, Place>, name: &str) -> Option<&'a Place> {
+    places.get(name)
+}

@@ -1,0 +1,203 @@
+//! The pool of a murder: Backends that the operator makes, and by which it shrinks.
+
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use super::apply::FIELD_MANAGER;
+use super::call;
+use super::context::Context;
+use super::memory::Memory;
+use super::objects::{Objects, RETIRED, SERVED, is_ready};
+use super::pass::Problems;
+
+use crate::core::{Kind, Member, PoolPlan, PoolWish, Removal, pool};
+use crate::crd::{API_VERSION, Backend, DesiredState, Pool, RemovalPreference};
+
+/// Label of a Backend that the pool made: the murder's name.
+const POOL_LABEL: &str = "murder.rs/pool";
+/// Annotation of a Backend that should go first.
+const REMOVE_FIRST: &str = "murder.rs/remove-first";
+/// Annotation of a Backend that leaves because the pool shrinks.
+const SCALE_IN: &str = "murder.rs/scale-in";
+
+/// Makes what the pool lacks, marks what it can do without, and says which Backends these are.
+pub(super) async fn apply(
+    context: &Context,
+    objects: &Objects,
+    memory: &Memory,
+    problems: &mut Problems,
+) -> Vec<String> {
+    let Some(wanted) = &objects.cluster.spec.backends else {
+        return Vec::new();
+    };
+    let plan = decide(objects, memory, wanted);
+    let going = objects.cluster.metadata.deletion_timestamp.is_some();
+    if objects.cluster.spec.paused || going {
+        return plan.leave;
+    }
+    if let Err(error) = carry_out(context, objects, wanted, &plan).await {
+        let what = format!("the pool of Backends: {error:#}");
+        problems.note(Kind::MurderCluster, &objects.key.name, what);
+    }
+    plan.leave
+}
+
+fn is_member(objects: &Objects, backend: &Backend) -> bool {
+    backend.labels().get(POOL_LABEL) == Some(&objects.key.name)
+}
+
+fn is_staying(backend: &Backend) -> bool {
+    backend.metadata.deletion_timestamp.is_none()
+        && backend.spec.desired_state == DesiredState::Active
+}
+
+fn decide(objects: &Objects, memory: &Memory, wanted: &Pool) -> PoolPlan {
+    let (members, others): (Vec<_>, Vec<_>) = objects
+        .backends
+        .iter()
+        .partition(|backend| is_member(objects, backend));
+    let members: Vec<Member> = members
+        .into_iter()
+        .map(|backend| member(objects, memory, backend))
+        .collect();
+    let outside = others.iter().filter(|b| is_staying(b.as_ref())).count();
+    let wish = PoolWish {
+        cluster: &objects.key.name,
+        replicas: wanted.replicas.unsigned_abs() as usize,
+        removal: match wanted.removal_preference {
+            RemovalPreference::Annotated => Removal::Annotated,
+            RemovalPreference::LeastData => Removal::LeastData,
+            RemovalPreference::Newest => Removal::Newest,
+        },
+        min_active: objects.cluster.spec.min_active.unsigned_abs() as usize,
+        active_outside: outside,
+    };
+    pool(wish, &members)
+}
+
+fn member(objects: &Objects, memory: &Memory, backend: &Backend) -> Member {
+    let name = backend.name_any();
+    let pod_name = format!("{name}-0");
+    let pod = objects.pods.get(&pod_name);
+    let claim = objects.claims.get(&objects.claim_of(&name));
+    let status = memory.reports.status(&pod_name);
+    let status = status.and_then(|status| status.backend.as_ref());
+    let created = backend.metadata.creation_timestamp.as_ref();
+    Member {
+        deleting: backend.metadata.deletion_timestamp.is_some(),
+        scale_in: backend.annotations().contains_key(SCALE_IN),
+        retired: claim.is_some_and(|claim| claim.annotations().contains_key(RETIRED)),
+        remove_first: backend
+            .annotations()
+            .get(REMOVE_FIRST)
+            .is_some_and(|value| value == "true"),
+        set_aside: backend.spec.desired_state != DesiredState::Active,
+        ready: pod.is_some_and(|pod| is_ready(pod)),
+        was_ready: pod.is_some_and(|pod| pod.annotations().contains_key(SERVED)),
+        bytes: status.map(|status| status.bytes),
+        created_ms: created.map_or(0, |time| {
+            u64::try_from(time.0.as_millisecond()).unwrap_or(0)
+        }),
+        name,
+    }
+}
+
+async fn carry_out(
+    context: &Context,
+    objects: &Objects,
+    wanted: &Pool,
+    plan: &PoolPlan,
+) -> anyhow::Result<()> {
+    let namespace = &objects.key.namespace;
+    let api: Api<Backend> = Api::namespaced(context.client.clone(), namespace);
+    for name in &plan.create {
+        anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
+        let backend: Backend = serde_json::from_value(made(objects, wanted, name))?;
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        match call(api.create(&parameters, &backend)).await {
+            Ok(_) => tracing::info!(murder = %objects.key, backend = name, "pool_grows"),
+            Err(super::ApiError::Kube(kube::Error::Api(s))) if s.is_already_exists() => {
+                // Made by the last pass, or somebody else's: then the pool waits for another name.
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for backend in objects.backends.iter().filter(|b| is_member(objects, b)) {
+        let name = backend.name_any();
+        let leaves = plan.leave.contains(&name);
+        let marked = backend.annotations().contains_key(SCALE_IN);
+        let mut patch = json!({"metadata": {"uid": backend.uid()}});
+        if leaves != marked {
+            let mark = leaves.then_some("true");
+            patch["metadata"]["annotations"] = json!({SCALE_IN: mark});
+        }
+        let spec = template(wanted);
+        let found = serde_json::to_value(&backend.spec)?;
+        let changed = spec.as_object().is_some_and(|spec| {
+            spec.iter()
+                .any(|(key, value)| found.get(key) != Some(value))
+        });
+        if changed && backend.metadata.deletion_timestamp.is_none() {
+            patch["spec"] = spec;
+        }
+        if patch.get("spec").is_some() || patch["metadata"].get("annotations").is_some() {
+            let parameters = PatchParams {
+                field_manager: Some(FIELD_MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            super::is_absent(call(api.patch(&name, &parameters, &Patch::Merge(&patch))).await)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the template says of each member. An absent overlay leaves that of the member alone.
+fn template(wanted: &Pool) -> serde_json::Value {
+    let template = &wanted.template;
+    let mut spec = json!({
+        "weight": template.weight,
+        "storage": template.storage,
+        "volumeRetention": template.volume_retention,
+        "nodeDrain": template.node_drain,
+        "topologySpread": template.topology_spread,
+    });
+    for (key, overlay) in [
+        ("resources", &template.resources),
+        ("podOverlay", &template.pod_overlay),
+    ] {
+        if !overlay.0.is_empty() {
+            spec[key] = json!(overlay);
+        }
+    }
+    spec
+}
+
+fn made(objects: &Objects, wanted: &Pool, name: &str) -> serde_json::Value {
+    let mut spec = template(wanted);
+    spec["clusterRef"] = json!({"name": objects.key.name});
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": "Backend",
+        "metadata": {
+            "name": name,
+            "namespace": objects.key.namespace,
+            "labels": {
+                "app.kubernetes.io/managed-by": "murder-operator",
+                POOL_LABEL: objects.key.name,
+            },
+            "ownerReferences": [{
+                "apiVersion": API_VERSION,
+                "kind": "MurderCluster",
+                "name": objects.key.name,
+                "uid": objects.cluster.uid(),
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": spec,
+    })
+}

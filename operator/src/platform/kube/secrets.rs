@@ -1,0 +1,73 @@
+//! Secrets by name: read seldom, never listed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::Value;
+
+use super::apply::FIELD_MANAGER;
+use super::call;
+
+/// How long a Secret that was read is good. One that somebody changes is noticed after it.
+const FRESH: Duration = Duration::from_secs(3600);
+/// How long it is known that there is none.
+const ABSENT_FRESH: Duration = Duration::from_secs(10);
+
+/// Secrets that were read.
+#[derive(Default)]
+pub(super) struct Secrets(BTreeMap<String, (Instant, Option<Secret>)>);
+
+impl Secrets {
+    /// A Secret, if there is one.
+    pub(super) async fn get(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+    ) -> anyhow::Result<Option<Secret>> {
+        if let Some((at, secret)) = self.0.get(name) {
+            let fresh = if secret.is_some() {
+                FRESH
+            } else {
+                ABSENT_FRESH
+            };
+            if at.elapsed() < fresh {
+                return Ok(secret.clone());
+            }
+        }
+        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let secret = call(api.get_opt(name))
+            .await
+            .with_context(|| format!("read Secret {name}"))?;
+        self.0
+            .insert(name.to_owned(), (Instant::now(), secret.clone()));
+        Ok(secret)
+    }
+
+    /// Writes a Secret of ours.
+    pub(super) async fn apply(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+        secret: &Value,
+    ) -> anyhow::Result<()> {
+        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let written = call(api.patch(name, &parameters, &Patch::Apply(secret)))
+            .await
+            .with_context(|| format!("apply Secret {name}"))?;
+        self.0
+            .insert(name.to_owned(), (Instant::now(), Some(written)));
+        Ok(())
+    }
+
+    /// Reads all anew at the next look.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+}

@@ -1,0 +1,174 @@
+//! The end of a murder, and of a namespace.
+//!
+//! A murder that holds mail is not deleted unless its spec gives the mail up. Then frontends stop first, backends
+//! next, the master last; volumes stay, with the identities of their servers on the claims.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, DynamicObject, PropagationPolicy};
+use kube::{Api, ResourceExt as _};
+
+use super::apply::FIELD_MANAGER;
+use super::context::Context;
+use super::memory::Memory;
+use super::objects::Objects;
+use super::watch::{APPLIED, BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL, resource};
+use super::{call, finalizers, is_absent};
+use crate::core::World;
+use crate::crd::{Backend, ClusterDeletion, Frontend, MurderCluster};
+
+/// Whether a namespace is on its way out: then nothing is made in it, and nothing of ours holds it up.
+pub(super) async fn namespace_ends(context: &Context, namespace: &str) -> anyhow::Result<bool> {
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    match call(api.get_opt(namespace)).await {
+        Ok(found) => Ok(found.is_none_or(|n| n.metadata.deletion_timestamp.is_some())),
+        // Where namespaces may not be read, objects in it end by their own rules.
+        Err(error) => {
+            tracing::debug!(
+                namespace,
+                error = format!("{error:#}"),
+                "namespace_not_read"
+            );
+            Ok(false)
+        }
+    }
+}
+
+/// Removes our finalizers from everything of a murder.
+pub(super) async fn let_all_go(context: &Context, objects: &Objects) -> anyhow::Result<()> {
+    let namespace = &objects.key.namespace;
+    let frontends: Api<Frontend> = Api::namespaced(context.client.clone(), namespace);
+    for frontend in &objects.frontends {
+        finalizers::remove(&frontends, frontend.as_ref()).await?;
+    }
+    let backends: Api<Backend> = Api::namespaced(context.client.clone(), namespace);
+    for backend in &objects.backends {
+        finalizers::remove(&backends, backend.as_ref()).await?;
+    }
+    let clusters: Api<MurderCluster> = Api::namespaced(context.client.clone(), namespace);
+    finalizers::remove(&clusters, objects.cluster.as_ref()).await
+}
+
+/// Whether a deleted murder may go, or why not.
+pub(super) fn verdict(objects: &Objects, world: &World) -> Result<(), String> {
+    let spec = &objects.cluster.spec;
+    if spec.deletion_policy == ClusterDeletion::Abandon && spec.confirmation == objects.key.name {
+        return Ok(());
+    }
+    let advice = format!(
+        "delete its users, or set spec.deletionPolicy: Abandon and spec.confirmation: {}",
+        objects.key.name
+    );
+    let mut holding = Vec::new();
+    for view in &world.backends {
+        match &view.status {
+            Some(status) if status.mailboxes > 0 || status.units_in_doubt > 0 => {
+                holding.push(format!(
+                    "{} holds {} mailboxes",
+                    view.name, status.mailboxes
+                ));
+            }
+            Some(_) => {}
+            // What cannot be asked may hold mail, if it ever had a server.
+            None if view.server_id.is_some() => {
+                holding.push(format!("{} does not answer", view.name));
+            }
+            None => {}
+        }
+    }
+    if holding.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{}; {advice}", holding.join(", ")))
+}
+
+/// Stops everything in order; says whether it is all gone and the murder was let go.
+pub(super) async fn tear_down(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+) -> anyhow::Result<bool> {
+    let _ = memory;
+    let stages: [(&str, &str, Option<&str>); 3] = [
+        ("Deployment", FRONTEND_LABEL, Some(FRONTEND_LABEL)),
+        ("StatefulSet", BACKEND_LABEL, Some(BACKEND_LABEL)),
+        ("StatefulSet", CLUSTER_LABEL, None),
+    ];
+    for (kind, label, pods) in stages {
+        let mut busy = delete_sets(context, objects, kind, label).await?;
+        busy |= objects.pods.values().any(|pod| match pods {
+            Some(label) => pod.labels().contains_key(label),
+            None => true,
+        });
+        if busy {
+            return Ok(false);
+        }
+    }
+    let_all_go_of_deleted(context, objects).await?;
+    Ok(true)
+}
+
+async fn delete_sets(
+    context: &Context,
+    objects: &Objects,
+    kind: &str,
+    label: &str,
+) -> anyhow::Result<bool> {
+    let Some((api_version, kind, plural)) = APPLIED.iter().find(|(_, k, _)| *k == kind) else {
+        return Ok(false);
+    };
+    let key = &objects.key;
+    let of_murder = |set: &DynamicObject| {
+        set.namespace().as_deref() == Some(&key.namespace)
+            && set.labels().get(CLUSTER_LABEL) == Some(&key.name)
+            && set.labels().contains_key(label)
+    };
+    let store = context.stores.applied.get(kind);
+    let sets = store
+        .map(|store| store.state_filter(of_murder))
+        .unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(
+        context.client.clone(),
+        &key.namespace,
+        &resource(api_version, kind, plural),
+    );
+    for set in &sets {
+        if set.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let parameters = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            preconditions: Some(kube::api::Preconditions {
+                uid: set.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        is_absent(call(api.delete(&set.name_any(), &parameters)).await)?;
+    }
+    Ok(!sets.is_empty())
+}
+
+/// Lets the murder go and those of its objects that were deleted, too. Others stay, as nobody's.
+async fn let_all_go_of_deleted(context: &Context, objects: &Objects) -> anyhow::Result<()> {
+    let namespace = &objects.key.namespace;
+    let frontends: Api<Frontend> = Api::namespaced(context.client.clone(), namespace);
+    for frontend in &objects.frontends {
+        if frontend.metadata.deletion_timestamp.is_some() || of_pool(frontend.as_ref()) {
+            finalizers::remove(&frontends, frontend.as_ref()).await?;
+        }
+    }
+    let backends: Api<Backend> = Api::namespaced(context.client.clone(), namespace);
+    for backend in &objects.backends {
+        if backend.metadata.deletion_timestamp.is_some() || of_pool(backend.as_ref()) {
+            finalizers::remove(&backends, backend.as_ref()).await?;
+        }
+    }
+    let clusters: Api<MurderCluster> = Api::namespaced(context.client.clone(), namespace);
+    finalizers::remove(&clusters, objects.cluster.as_ref()).await
+}
+
+/// Whether the operator made an object, which then goes with its murder.
+fn of_pool(object: &impl kube::ResourceExt) -> bool {
+    let by = object.labels().get("app.kubernetes.io/managed-by");
+    by.is_some_and(|by| by == FIELD_MANAGER)
+}
