@@ -8,9 +8,9 @@ use rcgen::{
 };
 
 use super::authority::{
-    AUTHORITIES, AuthorityError, AuthorityState, BUNDLE_SINCE, CERTIFICATE, KEY, ROTATED, Rotation,
-    SecretData, set_life,
+    AUTHORITIES, AuthorityError, AuthorityState, CERTIFICATE, KEY, Rotation, SecretData, set_life,
 };
+use super::secret_data::{BUNDLE_SINCE, ROTATED};
 
 /// Longest common name of a certificate.
 const COMMON_NAME_MAX: usize = 64;
