@@ -3,16 +3,17 @@
 //! The authority is our own, or that of a Secret that the MurderCluster names; then it is read and never written. With
 //! an issuer of cert-manager, certificates are asked for, and their Secrets read.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
-use kube::{Api, ResourceExt as _};
 use murder_model::Fence;
 use serde_json::json;
 
+use super::CALL_LIMIT;
 use super::accounts;
 use super::authority::{
     AUTHORITIES, AuthorityState, CERTIFICATE, KEY, ROTATE_ANNOTATION, Rotation, SecretData,
@@ -20,10 +21,10 @@ use super::authority::{
 };
 use super::certificates::{Identity, Role, desired_leaf};
 use super::context::Context;
+use super::issuer;
 use super::memory::Memory;
 use super::objects::Objects;
 use super::pass::Problems;
-use super::{CALL_LIMIT, call};
 use crate::core::Kind;
 use crate::crd::{API_VERSION, MurderCluster, Topology};
 use crate::node_client::NodeClient;
@@ -33,16 +34,34 @@ use crate::resources::settings::duration_ms;
 /// Time limit of a call to a node.
 const NODE_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a certificate that an issuer gave is not looked at again.
+const ISSUED_FRESH: Duration = Duration::from_secs(60);
+
 /// Our certificate toward nodes.
+#[derive(Default)]
 pub(super) struct Credentials {
     certificate: Vec<u8>,
     key: Vec<u8>,
     authorities: Vec<u8>,
     /// When certificates end, by Secret, in seconds since the Unix epoch.
     pub(super) expiries: Vec<(String, i64)>,
+    /// When the next step of a rotation may be due.
+    pub(super) look_again: Option<Duration>,
 }
 
 impl Credentials {
+    fn expires(&mut self, secret: &str, at: Option<Timestamp>) {
+        let at = at.map(Timestamp::as_second);
+        self.expiries.extend(at.map(|at| (secret.to_owned(), at)));
+    }
+
+    fn take(&mut self, secret: &SecretData) {
+        let part = |key: &str| secret.data.get(key).cloned().unwrap_or_default();
+        self.certificate = part(CERTIFICATE);
+        self.key = part(KEY);
+        self.authorities = part(AUTHORITIES);
+    }
+
     /// Differs whenever a client has to be made anew.
     pub(super) fn mark(&self, fence: Fence) -> Vec<u8> {
         let mut mark = self.certificate.clone();
@@ -75,11 +94,6 @@ pub(super) async fn ensure(
 ) -> anyhow::Result<Option<Credentials>> {
     let name = &objects.key.name;
     let trouble = Kind::MurderCluster;
-    if objects.cluster.spec.tls.issuer_ref.is_some() {
-        let what = "spec.tls.issuerRef is not supported yet";
-        problems.note(trouble, name, what.to_owned());
-        return Ok(None);
-    }
     if let Err(error) = ensure_accounts(context, objects, memory).await {
         problems.note(trouble, name, format!("{error:#}"));
     }
@@ -91,6 +105,13 @@ pub(super) async fn ensure(
         }
     };
     let wanted = wanted(objects);
+    if let Some(issuer) = &objects.cluster.spec.tls.issuer_ref {
+        let issuer = &issuer.name;
+        return of_issuer(
+            context, objects, memory, problems, &rotation, &wanted, issuer,
+        )
+        .await;
+    }
     let mut found = Vec::new();
     for leaf in &wanted {
         let secret = memory
@@ -107,11 +128,10 @@ pub(super) async fn ensure(
         }
     };
     let mut credentials = Credentials {
-        certificate: Vec::new(),
-        key: Vec::new(),
-        authorities: authority.bundle.clone().into_bytes(),
-        expiries: vec![(format!("{name}-ca"), authority.expires.as_second())],
+        look_again: authority.look_again,
+        ..Credentials::default()
     };
+    credentials.expires(&format!("{name}-ca"), Some(authority.expires));
     let operator = operator_secret(name);
     for (leaf, found) in wanted.iter().zip(found) {
         let now = Timestamp::now();
@@ -134,19 +154,64 @@ pub(super) async fn ensure(
                 secret.clone()
             }
         };
-        if let Some(expires) = secret.expires() {
-            credentials
-                .expiries
-                .push((leaf.secret.clone(), expires.as_second()));
-        }
+        credentials.expires(&leaf.secret, secret.expires());
         if leaf.secret == operator {
-            let part = |key: &str| secret.data.get(key).cloned().unwrap_or_default();
-            credentials.certificate = part(CERTIFICATE);
-            credentials.key = part(KEY);
-            credentials.authorities = part(AUTHORITIES);
+            credentials.take(&secret);
         }
     }
     Ok(Some(credentials))
+}
+
+/// Certificates of an issuer of cert-manager. One that is not there yet is waited for; the others go on.
+async fn of_issuer(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+    problems: &mut Problems,
+    rotation: &Rotation<'_>,
+    wanted: &[Wanted],
+    issuer: &str,
+) -> anyhow::Result<Option<Credentials>> {
+    let mut credentials = Credentials::default();
+    let operator = operator_secret(&objects.key.name);
+    for leaf in wanted {
+        let known = memory.issued.get(&leaf.secret);
+        let known = known.filter(|(at, _)| at.elapsed() < ISSUED_FRESH);
+        let secret = match known {
+            Some((_, secret)) => secret.clone(),
+            None => match ask_issuer(context, objects, rotation, leaf, issuer).await {
+                Ok(secret) => {
+                    let entry = (Instant::now(), secret.clone());
+                    memory.issued.insert(leaf.secret.clone(), entry);
+                    secret
+                }
+                Err(error) => {
+                    let what = format!("{}: {error}", error.reason());
+                    problems.note(leaf.owner.0, &leaf.owner.1, what);
+                    continue;
+                }
+            },
+        };
+        credentials.expires(&leaf.secret, secret.expires());
+        if leaf.secret == operator {
+            credentials.take(&secret);
+        }
+    }
+    Ok((!credentials.certificate.is_empty()).then_some(credentials))
+}
+
+async fn ask_issuer(
+    context: &Context,
+    objects: &Objects,
+    rotation: &Rotation<'_>,
+    leaf: &Wanted,
+    issuer: &str,
+) -> Result<SecretData, issuer::IssuerError> {
+    let metadata = metadata(objects, &leaf.secret);
+    let object = issuer::certificate_object(&metadata, &leaf.identity, issuer, rotation.leaf);
+    let (client, namespace) = (&context.client, &objects.key.namespace);
+    let now = Timestamp::now();
+    issuer::issued(client, namespace, &object, &leaf.identity, now, CALL_LIMIT).await
 }
 
 /// Name of the Secret with our own certificate.
@@ -238,7 +303,12 @@ async fn authority(
         Err(error) => return Ok(Err(format!("{}: {error}", error.reason()))),
     };
     if let (Some(change), Some(secret)) = (authority.change, &authority.secret) {
-        write(context, objects, memory, &name, secret.clone()).await?;
+        may_write(context, objects, &name)?;
+        let secret = secret.clone().into_secret(metadata(objects, &name));
+        let secrets = &mut memory.secrets;
+        secrets
+            .replace(&context.client, namespace, &name, &secret)
+            .await?;
         tracing::info!(murder = %objects.key, ?change, "authority_changed");
     }
     Ok(Ok(authority))
@@ -251,11 +321,7 @@ async fn write(
     name: &str,
     secret: SecretData,
 ) -> anyhow::Result<()> {
-    anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
-    anyhow::ensure!(
-        !objects.cluster.spec.paused,
-        "Secret {name} is due, but spec.paused is set"
-    );
+    may_write(context, objects, name)?;
     let metadata = metadata(objects, name);
     let mut value = serde_json::to_value(secret.into_secret(metadata))?;
     value["apiVersion"] = json!("v1");
@@ -265,6 +331,13 @@ async fn write(
         .secrets
         .apply(&context.client, namespace, name, &value)
         .await
+}
+
+fn may_write(context: &Context, objects: &Objects, name: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
+    let paused = objects.cluster.spec.paused;
+    anyhow::ensure!(!paused, "Secret {name} is due, but spec.paused is set");
+    Ok(())
 }
 
 /// Metadata of a Secret of the murder: it goes with the murder.
@@ -338,16 +411,4 @@ async fn ensure_accounts(
     let metadata = metadata(objects, "");
     accounts::ensure_accounts(&context.client, namespace, cluster, &metadata, CALL_LIMIT).await?;
     Ok(())
-}
-
-/// Reads a Secret of this kind anew; for Secrets that others write.
-pub(super) async fn read(
-    context: &Context,
-    namespace: &str,
-    name: &str,
-) -> anyhow::Result<Option<SecretData>> {
-    let api: Api<k8s_openapi::api::core::v1::Secret> =
-        Api::namespaced(context.client.clone(), namespace);
-    let secret = call(api.get_opt(name)).await?;
-    Ok(secret.as_ref().map(SecretData::of))
 }

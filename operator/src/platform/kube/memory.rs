@@ -1,11 +1,13 @@
 //! What is remembered between two passes of a murder. Losing it costs another look or another proof, never mail.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use murder_api::admin::{TransferPhase, TransferStatus};
 use murder_model::{Fence, MoveId};
 
 use super::apply::Applied;
+use super::authority::SecretData;
 use super::nodes::Reports;
 use super::observe::Bound;
 use super::secrets::Secrets;
@@ -23,6 +25,8 @@ pub(super) struct Memory {
     pub(super) applied: Applied,
     pub(super) reports: Reports,
     pub(super) secrets: Secrets,
+    /// Certificates of an issuer and when they were read, by Secret.
+    pub(super) issued: BTreeMap<String, (Instant, SecretData)>,
     pub(super) trace: Trace,
     /// By Backend.
     pub(super) drains: BTreeMap<String, DrainMemory>,

@@ -161,11 +161,14 @@ pub(super) async fn pass(
         plan: &plan,
         problems: &problems,
         deletion: deletion.and_then(Result::err),
-        expiries: credentials.expiries,
+        expiries: &credentials.expiries,
     };
     publish::publish(context, &said, &mut memory).await?;
     memory.settled = plan.converged && problems.0.is_empty();
-    Ok(rest(&plan, &world, memory.settled))
+    let rest = rest(&plan, &world, memory.settled);
+    Ok(credentials
+        .look_again
+        .map_or(rest, |due| rest.min(due.max(REST_MIN))))
 }
 
 fn rest(plan: &Plan, world: &World, settled: bool) -> Duration {

@@ -27,7 +27,7 @@ pub(super) struct Pass<'a> {
     /// Why a deleted murder stays.
     pub(super) deletion: Option<String>,
     /// When certificates end, by Secret, in seconds since the Unix epoch.
-    pub(super) expiries: Vec<(String, i64)>,
+    pub(super) expiries: &'a [(String, i64)],
 }
 
 pub(super) async fn publish_unready(

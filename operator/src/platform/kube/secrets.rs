@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::Value;
 
@@ -66,8 +66,36 @@ impl Secrets {
         Ok(())
     }
 
-    /// Reads all anew at the next look.
-    pub(super) fn forget(&mut self) {
-        self.0.clear();
+    /// Makes or replaces a Secret only if it is as it was read: of two that write at once, one fails.
+    pub(super) async fn replace(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+        secret: &Secret,
+    ) -> anyhow::Result<()> {
+        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let known = self.0.remove(name).and_then(|(_, secret)| secret);
+        let written = match known {
+            None => call(api.create(&parameters, secret)).await,
+            Some(known) => {
+                let mut secret = secret.clone();
+                secret.metadata.resource_version = known.metadata.resource_version;
+                call(api.replace(name, &parameters, &secret)).await
+            }
+        };
+        let written = written.with_context(|| format!("write Secret {name}"))?;
+        self.0
+            .insert(name.to_owned(), (Instant::now(), Some(written)));
+        Ok(())
+    }
+
+    /// Reads one anew at the next look.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.0.remove(name);
     }
 }
