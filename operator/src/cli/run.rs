@@ -60,6 +60,8 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();

@@ -212,6 +212,7 @@ impl Acting<'_> {
             return is_absent(call(api.delete(name, &parameters)).await);
         }
         self.memory.drains.remove(name);
+        super::metering::forget(self.context, self.objects, name);
         super::finalizers::remove(&api, backend.as_ref()).await
     }
 
@@ -384,7 +385,7 @@ impl Acting<'_> {
     }
 
     fn address(&self, pod: &str) -> anyhow::Result<NodeAddress> {
-        let asked = super::observe::asked(self.objects, true);
+        let asked = super::observe::asked(self.objects, true, &self.memory.leaving);
         let asked = asked.into_iter().find(|asked| asked.pod == pod);
         let asked = asked.with_context(|| format!("{pod} has no address"))?;
         Ok(NodeAddress {

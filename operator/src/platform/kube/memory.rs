@@ -1,6 +1,6 @@
 //! What is remembered between two passes of a murder. Losing it costs another look or another proof, never mail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use murder_api::admin::{TransferPhase, TransferStatus};
@@ -32,6 +32,8 @@ pub(super) struct Memory {
     pub(super) drains: BTreeMap<String, DrainMemory>,
     /// The volumes behind claims, by the claim's uid.
     pub(super) volumes: BTreeMap<String, Bound>,
+    /// Backends that were to be emptied in the last pass.
+    pub(super) leaving: BTreeSet<String>,
     /// Whether all was as wished after the last pass.
     pub(super) settled: bool,
 }

@@ -23,6 +23,7 @@ mod identity;
 pub mod issuer;
 pub mod leader;
 mod memory;
+mod metering;
 mod nodes;
 mod objects;
 mod observe;

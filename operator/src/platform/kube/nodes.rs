@@ -1,6 +1,6 @@
 //! What the nodes of a murder say: each asked once a pass, those that rest less often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ pub(super) struct Report {
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     heard: BTreeMap<String, (Instant, SocketAddr, Report)>,
+    /// Pods that were asked before and are not any more.
+    forgotten: Vec<String>,
 }
 
 impl Reports {
@@ -62,6 +64,11 @@ impl Reports {
         heard.map(|(pod, (_, _, report))| (pod.as_str(), report))
     }
 
+    /// Pods that the last asking left out.
+    pub(super) fn forgotten(&self) -> &[String] {
+        &self.forgotten
+    }
+
     /// Asks the given pods, and forgets all others.
     pub(super) async fn ask(&mut self, client: &NodeClient, pods: Vec<Asked>) {
         let now = Instant::now();
@@ -74,9 +81,12 @@ impl Reports {
                     && report.status.is_some()
             })
         };
+        let names: BTreeSet<String> = pods.iter().map(|asked| asked.pod.clone()).collect();
         let (kept, due): (Vec<Asked>, Vec<Asked>) = pods.into_iter().partition(is_known);
-        self.heard
-            .retain(|pod, _| kept.iter().any(|asked| asked.pod == *pod));
+        let kept: BTreeSet<String> = kept.into_iter().map(|asked| asked.pod).collect();
+        let gone = self.heard.keys().filter(|pod| !names.contains(*pod));
+        self.forgotten = gone.cloned().collect();
+        self.heard.retain(|pod, _| kept.contains(pod));
         let calls = due.into_iter().map(|asked| {
             let client = client.clone();
             async move {

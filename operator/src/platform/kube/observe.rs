@@ -1,6 +1,6 @@
 //! The world as seen on Kubernetes: objects from the watches, facts from the nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
@@ -18,7 +18,8 @@ use super::objects::{
 use super::watch::Stores;
 use crate::core::{BackendView, ClusterView, FrontendView, MupdateView, VolumeView, Wish, World};
 use crate::crd::{
-    Backend, BackendDeletion, DesiredState, MurderCluster, NodeDrain, VolumeRetention,
+    Backend, BackendDeletion, DesiredState, MurderCluster, NodeDrain, RebalanceMode,
+    VolumeRetention,
 };
 use crate::resources::settings::duration_ms;
 
@@ -141,7 +142,8 @@ fn only_machine(volume: &PersistentVolume) -> Option<String> {
 }
 
 /// The pods to ask, and how urgently.
-pub(super) fn asked(objects: &Objects, settled: bool) -> Vec<Asked> {
+pub(super) fn asked(objects: &Objects, settled: bool, leaving: &BTreeSet<String>) -> Vec<Asked> {
+    let propose = objects.cluster.spec.rebalance.mode == RebalanceMode::Propose;
     let mut asked = Vec::new();
     for (name, pod) in &objects.pods {
         let status = pod.status.as_ref();
@@ -151,7 +153,7 @@ pub(super) fn asked(objects: &Objects, settled: bool) -> Vec<Asked> {
         };
         let backend = objects::backend_of(pod.as_ref());
         let frontend = pod.labels().get(super::watch::FRONTEND_LABEL);
-        let leaving = backend.as_deref().is_some_and(|name| {
+        let told = backend.as_deref().is_some_and(|name| {
             let object = objects.backend(name);
             object.is_none_or(|b| b.spec.desired_state != DesiredState::Active || is_deleting(b))
         });
@@ -159,9 +161,8 @@ pub(super) fn asked(objects: &Objects, settled: bool) -> Vec<Asked> {
             pod: name.clone(),
             address: SocketAddr::new(address, ADMIN_PORT),
             tls_name: frontend.unwrap_or(name).clone(),
-            fresh: !settled || leaving,
-            // They cost little where there are few, and an evacuation needs them at once.
-            units: backend.is_some(),
+            fresh: !settled || told,
+            units: backend.is_some_and(|name| propose || told || leaving.contains(&name)),
         });
     }
     asked

@@ -20,7 +20,7 @@ use super::desired::{Desired, Rendered, keep_template};
 use super::identity;
 use super::memory::Memory;
 use super::objects::{Objects, SERVED, SERVER_ID, is_ready};
-use super::observe::{self, Place, Sight};
+use super::observe::{self, Sight};
 use super::pool;
 use super::publish::{self, Pass};
 use super::{CALL_LIMIT, call, fence, teardown};
@@ -94,7 +94,7 @@ pub(super) async fn pass(
         return Ok(REST);
     };
     let client = node_client(context, &objects, &mut memory, &credentials).await?;
-    let asked = observe::asked(&objects, memory.settled);
+    let asked = observe::asked(&objects, memory.settled, &memory.leaving);
     memory.reports.ask(&client, asked).await;
     let client = outrank(context, &objects, &mut memory, &credentials, client).await?;
     let places = observe::places(&context.client, &context.stores, &objects, &mut memory).await;
@@ -111,7 +111,7 @@ pub(super) async fn pass(
     let going = objects.cluster.metadata.deletion_timestamp.is_some();
     let deletion = going.then(|| teardown::verdict(&objects, &world));
     if let Some(Ok(())) = &deletion
-        && teardown::tear_down(context, &objects, &mut memory).await?
+        && teardown::tear_down(context, &objects).await?
     {
         context.forget(&key);
         return Ok(REST);
@@ -164,6 +164,8 @@ pub(super) async fn pass(
         expiries: &credentials.expiries,
     };
     publish::publish(context, &said, &mut memory).await?;
+    let leaving = world.backends.iter().filter(|view| view.is_leaving());
+    memory.leaving = leaving.map(|view| view.name.clone()).collect();
     memory.settled = plan.converged && problems.0.is_empty();
     let rest = rest(&plan, &world, memory.settled);
     Ok(credentials
@@ -464,9 +466,4 @@ async fn carry_out(
         }
     }
     Ok(())
-}
-
-/// Whether a place holds its pod; for messages.
-pub(super) fn place_of<'a>(places: &'a BTreeMap<String, Place>, name: &str) -> Option<&'a Place> {
-    places.get(name)
 }

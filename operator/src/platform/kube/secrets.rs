@@ -93,9 +93,4 @@ impl Secrets {
             .insert(name.to_owned(), (Instant::now(), Some(written)));
         Ok(())
     }
-
-    /// Reads one anew at the next look.
-    pub(super) fn forget(&mut self, name: &str) {
-        self.0.remove(name);
-    }
 }

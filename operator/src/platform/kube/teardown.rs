@@ -9,7 +9,6 @@ use kube::{Api, ResourceExt as _};
 
 use super::apply::FIELD_MANAGER;
 use super::context::Context;
-use super::memory::Memory;
 use super::objects::Objects;
 use super::watch::{APPLIED, BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL, resource};
 use super::{call, finalizers, is_absent};
@@ -82,12 +81,7 @@ pub(super) fn verdict(objects: &Objects, world: &World) -> Result<(), String> {
 }
 
 /// Stops everything in order; says whether it is all gone and the murder was let go.
-pub(super) async fn tear_down(
-    context: &Context,
-    objects: &Objects,
-    memory: &mut Memory,
-) -> anyhow::Result<bool> {
-    let _ = memory;
+pub(super) async fn tear_down(context: &Context, objects: &Objects) -> anyhow::Result<bool> {
     let stages: [(&str, &str, Option<&str>); 3] = [
         ("Deployment", FRONTEND_LABEL, Some(FRONTEND_LABEL)),
         ("StatefulSet", BACKEND_LABEL, Some(BACKEND_LABEL)),
