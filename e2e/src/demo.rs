@@ -26,7 +26,7 @@ pub use mailbox::Mailbox;
 pub use report::{Moved, Report};
 pub use seen::{Found, Seen, View};
 pub use single::{NODE, password_file, run as run_single};
-pub use trial::{Door, Party, Trial};
+pub use trial::{Door, Party, TlsDoor, Trial};
 pub use verify::{Copies, Findings};
 
 use trial::World;

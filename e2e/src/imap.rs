@@ -117,8 +117,30 @@ impl Session {
         user: &str,
         password: &str,
     ) -> Result<Self> {
-        let stream = connect(address).await?;
         let name = ServerName::IpAddress(address.ip().into());
+        Self::login_as(address, tls, name, user, password).await
+    }
+
+    /// As [`Self::login_tls`], with a server that shows a certificate of this name.
+    pub async fn login_named(
+        address: SocketAddr,
+        tls: Arc<ClientConfig>,
+        name: &str,
+        user: &str,
+        password: &str,
+    ) -> Result<Self> {
+        let name = ServerName::try_from(name.to_owned())?;
+        Self::login_as(address, tls, name, user, password).await
+    }
+
+    async fn login_as(
+        address: SocketAddr,
+        tls: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        user: &str,
+        password: &str,
+    ) -> Result<Self> {
+        let stream = connect(address).await?;
         let stream = TlsConnector::from(tls).connect(name, stream).await;
         let stream = stream.with_context(|| format!("no TLS with IMAP at {address}"))?;
         Self::login_over(Box::new(stream), user, password).await

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod console;
 pub mod demo;
 pub mod imap;
+pub mod kube;
 pub mod lmtp;
 pub mod mail;
 pub mod murder;

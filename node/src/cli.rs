@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +29,7 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   murder-node check-config -c node.yaml
   echo 'a secret' | murder-node passwd -c node.yaml alice
+  echo 'a secret' | murder-node passwd --accounts accounts alice
   murder-node run -c node.yaml
   murder-node store check data/partitions/default -o json";
 
@@ -49,8 +50,11 @@ enum Command {
     /// Set an account's password, read from standard input, or delete the account
     Passwd {
         /// Settings file, which names the accounts file
-        #[arg(short, long, value_name = "FILE")]
-        config: PathBuf,
+        #[arg(short, long, value_name = "FILE", required_unless_present = "accounts")]
+        config: Option<PathBuf>,
+        /// The accounts file itself, for example one that becomes a Secret
+        #[arg(long, value_name = "FILE", conflicts_with = "config")]
+        accounts: Option<PathBuf>,
         /// Account
         user: String,
         /// Delete the account; its mail stays
@@ -75,10 +79,11 @@ pub fn main() -> ExitCode {
         },
         Command::Passwd {
             config,
+            accounts,
             user,
             delete,
-        } => match Settings::load(&config) {
-            Ok(settings) => passwd(&settings, &user, delete),
+        } => match accounts_file(config, accounts) {
+            Ok(accounts) => passwd(&accounts, &user, delete),
             Err(problems) => bad_input(&problems),
         },
         Command::Store(command) => store_cli::main(command),
@@ -105,13 +110,24 @@ fn run_node(settings: Settings) -> ExitCode {
     }
 }
 
-fn passwd(settings: &Settings, user: &str, delete: bool) -> ExitCode {
+/// The accounts file that is named, or that of a settings file.
+fn accounts_file(config: Option<PathBuf>, accounts: Option<PathBuf>) -> Result<PathBuf, String> {
+    match (accounts, config) {
+        (Some(accounts), _) => Ok(accounts),
+        (None, Some(config)) => Settings::load(&config)
+            .map(|settings| settings.accounts)
+            .map_err(|problems| problems.to_string()),
+        (None, None) => Err("neither --config nor --accounts is given".to_owned()),
+    }
+}
+
+fn passwd(accounts: &Path, user: &str, delete: bool) -> ExitCode {
     let user = match UserName::parse(user) {
         Ok(user) => user,
         Err(error) => return bad_input(&format!("{user:?}: {error}")),
     };
     let done = if delete {
-        accounts::delete(&settings.accounts, &user)
+        accounts::delete(accounts, &user)
     } else {
         let mut password = Vec::new();
         let read = std::io::stdin()
@@ -130,7 +146,7 @@ fn passwd(settings: &Settings, user: &str, delete: bool) -> ExitCode {
                 "the password must have 1 to {PASSWORD_BYTES_MAX} bytes"
             ));
         }
-        accounts::set_password(&settings.accounts, &user, password)
+        accounts::set_password(accounts, &user, password)
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

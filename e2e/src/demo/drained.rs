@@ -6,20 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use murder_api::endpoints::{Address, Endpoints};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 
 use super::local::{Backend, Options as LocalOptions};
-use super::{Door, Ledger, Local, Moved, Options, Party, Phase, Report, Trial};
+use super::{Door, Local, Moved, Options, Party, Phase, Report, Trial};
 use crate::console::Console;
 
 /// Percent of the messages that are delivered before the drain, and at most until its end.
 const PERCENT_BEFORE: usize = 40;
 const PERCENT_DRAINING: usize = 75;
-
-/// Of what is left for the time of the drain, such a share is let go at each tick, so that
-/// deliveries go on however long it takes.
-const TICK: Duration = Duration::from_millis(100);
-const TICK_SHARE: usize = 80;
 
 /// A backend is killed when so many percent of the deliveries are acknowledged.
 const KILL_AT_PERCENT: usize = 82;
@@ -92,6 +87,7 @@ fn doors(endpoints: &Endpoints) -> Result<Vec<Door>> {
         Ok(Door {
             imap: socket(imap)?,
             lmtp: socket(lmtp)?,
+            tls: None,
         })
     };
     pairs.into_iter().map(door).collect()
@@ -111,10 +107,8 @@ async fn under_load(trial: &mut Trial, local: &Local) -> Result<Moved> {
 
     trial.enter(Phase::Draining);
     let backend = largest(local).await?;
-    let moved = tokio::select! {
-        moved = drain(trial.console(), local, &backend) => moved?,
-        () = trickle(ledger, messages * PERCENT_DRAINING / 100) => unreachable!("it never ends"),
-    };
+    let drain = drain(trial.console(), local, &backend);
+    let moved = trial.meanwhile(PERCENT_DRAINING, drain).await?;
 
     trial.enter(Phase::Killing);
     ledger.release(messages);
@@ -129,18 +123,6 @@ async fn under_load(trial: &mut Trial, local: &Local) -> Result<Moved> {
         took.as_millis()
     ));
     Ok(moved)
-}
-
-/// Lets messages go little by little, and never the last.
-async fn trickle(ledger: &Ledger, until: usize) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let released = ledger.released();
-        let left = until.saturating_sub(released);
-        ledger.release(released + left.div_ceil(TICK_SHARE));
-    }
 }
 
 /// The Backend that holds most bytes.

@@ -3,10 +3,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustls::ClientConfig;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::experience::{Experience, Phase};
 use super::ledger::Ledger;
@@ -24,6 +26,11 @@ const DELIVERING_SESSIONS: usize = 8;
 /// Clients that read, flag, copy and idle meanwhile.
 const READING_CLIENTS: usize = 6;
 
+/// Of what is left for the time of an action, such a share is let go at each tick, so that deliveries
+/// go on however long it takes.
+const TICK: Duration = Duration::from_millis(100);
+const TICK_SHARE: usize = 80;
+
 /// Rights of everybody in the shared folders: look, read, keep what was seen, post.
 const RIGHTS: &str = "lrsp";
 
@@ -31,12 +38,35 @@ const RIGHTS: &str = "lrsp";
 const POSTING_RIGHTS: &str = "lrspi";
 
 /// Where clients connect.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Door {
-    /// IMAP without TLS.
+    /// IMAP.
     pub imap: SocketAddr,
     /// LMTP without login.
     pub lmtp: SocketAddr,
+    /// TLS from the first byte of IMAP; none if it is plain.
+    pub tls: Option<TlsDoor>,
+}
+
+/// TLS of IMAP.
+#[derive(Clone, Debug)]
+pub struct TlsDoor {
+    /// Whom it trusts.
+    pub config: Arc<ClientConfig>,
+    /// The name that the server's certificate must have.
+    pub name: String,
+}
+
+impl Door {
+    async fn login(&self, user: &str, password: &str) -> Result<Session> {
+        match &self.tls {
+            None => Session::login(self.imap, user, password).await,
+            Some(TlsDoor { config, name }) => {
+                let config = Arc::clone(config);
+                Session::login_named(self.imap, config, name, user, password).await
+            }
+        }
+    }
 }
 
 /// Who takes part.
@@ -59,6 +89,7 @@ impl Party {
         let doors = all.filter(|node| node.role().routes()).map(|node| Door {
             imap: node.addresses().imap,
             lmtp: node.addresses().lmtp,
+            tls: None,
         });
         let password = murder.password().to_owned();
         Ok(Self {
@@ -89,8 +120,8 @@ impl World {
         self.party.admin.is_some()
     }
 
-    fn door(&self, turn: usize) -> Door {
-        self.party.doors[turn % self.party.doors.len()]
+    fn door(&self, turn: usize) -> &Door {
+        &self.party.doors[turn % self.party.doors.len()]
     }
 
     /// Where to deliver; another turn is another frontend.
@@ -100,8 +131,8 @@ impl World {
 
     /// A user's IMAP session; another turn is another frontend.
     pub(super) async fn login(&self, user: usize, turn: usize) -> Result<Session> {
-        let imap = self.door(turn).imap;
-        Session::login(imap, &self.users()[user], &self.party.password).await
+        let door = self.door(turn);
+        door.login(&self.users()[user], &self.party.password).await
     }
 
     /// A user's IMAP session with the first frontend that is there.
@@ -199,6 +230,30 @@ impl Trial {
         self.ledger().reached(total * percent / 100).await;
     }
 
+    /// Does something while deliveries go on, little by little and at most until so many percent of the messages
+    /// are let go, so that they do not end before it does.
+    pub async fn meanwhile<T>(
+        &self,
+        percent: usize,
+        action: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let until = self.ledger().messages.len() * percent / 100;
+        let trickle = async {
+            let mut ticks = interval(TICK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let released = self.ledger().released();
+                let left = until.saturating_sub(released);
+                self.ledger().release(released + left.div_ceil(TICK_SHARE));
+            }
+        };
+        tokio::select! {
+            done = action => done,
+            () = trickle => unreachable!("it never ends"),
+        }
+    }
+
     /// What happens from now on.
     pub fn enter(&self, phase: Phase) {
         self.ledger().set_phase(phase);
@@ -239,7 +294,7 @@ impl Trial {
 /// The shared folders and their rights, and folders for copies.
 async fn make_folders(world: &World) -> Result<()> {
     let (admin, password) = world.party.admin.as_ref().context("no administrator")?;
-    let mut session = Session::login(world.door(0).imap, admin, password).await?;
+    let mut session = world.door(0).login(admin, password).await?;
     for folder in SHARED.iter().chain([&SHARED_KEPT]) {
         session.create(folder).await?;
         session.set_acl(folder, "anyone", RIGHTS).await?;

@@ -1,0 +1,68 @@
+//! Murders and namespaces go.
+
+use std::time::Duration;
+
+use murder_e2e::kube::{KubeMurder, USERS, condition};
+
+use crate::load::under_load;
+use crate::{kube, manifests};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Row 38: a murder with mail is held; with the confirmation it goes, and its volumes stay.
+#[tokio::test]
+async fn a_murder_with_mail_is_deleted_only_with_the_confirmation() {
+    let kube = kube().await;
+    let text = manifests(&["be-a", "be-b"]);
+    let murder = KubeMurder::up(&kube, "e2e-abandon", &text, USERS)
+        .await
+        .unwrap();
+    under_load(&murder, async { Ok(()) }).await;
+    let namespace = &murder.namespace;
+    kube.kubectl(&[
+        "-n",
+        namespace,
+        "delete",
+        "murdercluster",
+        "mc",
+        "--wait=false",
+    ])
+    .await
+    .unwrap();
+    let object = "murdercluster/mc";
+    kube.wait_for(namespace, object, "condition=DeletionBlocked", LIMIT)
+        .await
+        .unwrap();
+    let held = murder.get("murdercluster", "mc").await.unwrap();
+    assert!(
+        condition(&held, "DeletionBlocked").2.contains("mailboxes"),
+        "{held}"
+    );
+    under_load(&murder, async { Ok(()) }).await;
+    let patch = r#"{"spec":{"deletionPolicy":"Abandon","confirmation":"mc"}}"#;
+    kube.patch(namespace, "murdercluster", "mc", patch)
+        .await
+        .unwrap();
+    kube.wait_for(namespace, object, "delete", LIMIT)
+        .await
+        .unwrap();
+    assert_eq!(
+        kube.list(namespace, "pods").await.unwrap(),
+        Vec::<serde_json::Value>::new()
+    );
+    murder.get("pvc", "be-a-data").await.unwrap();
+    let orphan = murder.get("backend", "be-a").await.unwrap();
+    assert_eq!(condition(&orphan, "Ready").1, "ClusterNotFound", "{orphan}");
+    murder.down().await.unwrap();
+}
+
+/// Row 38: a namespace with a murder in it ends.
+#[tokio::test]
+async fn a_namespace_with_a_murder_ends() {
+    let kube = kube().await;
+    let text = manifests(&["be-a"]);
+    let murder = KubeMurder::up(&kube, "e2e-namespace", &text, USERS)
+        .await
+        .unwrap();
+    murder.down().await.unwrap();
+}
