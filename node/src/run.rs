@@ -1,5 +1,6 @@
 //! A node from its settings to its end.
 
+mod leave;
 mod listen;
 mod roles;
 
@@ -13,7 +14,6 @@ use murder_api::Settings;
 use murder_api::settings::Role;
 use murder_locations::master::MasterError;
 use murder_store::engine::{Partition, PartitionOptions, RealDisk};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -25,10 +25,12 @@ use crate::mupdate::master::MasterThread;
 use crate::net::tls::TlsFiles;
 use crate::net::{Tls, listener};
 use crate::server_state::ServerState;
+use crate::stop::{Phase, Sessions};
 use crate::telemetry::{Health, Metrics, health};
 use crate::volume;
+use leave::{Signals, leave};
 
-/// How long sessions may finish what they are doing once the node is told to stop.
+/// How long what runs in the background may take to end, once no session is left.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all roles have.
@@ -39,6 +41,10 @@ struct Base {
     health: Arc<Health>,
     state: Arc<ServerState>,
     tls: Option<Tls>,
+    /// For mail: whether connections are taken, whether sessions go on.
+    phase: watch::Receiver<Phase>,
+    sessions: Sessions,
+    /// For everything else, when nobody is served any more.
     stopping: watch::Receiver<bool>,
 }
 
@@ -55,6 +61,8 @@ struct Running {
 /// Runs a node until it is told to stop (SIGTERM or SIGINT).
 pub async fn run(settings: Settings) -> Result<()> {
     let settings = Arc::new(settings);
+    let mut signals = Signals::listen()?;
+    let (phase_told, phase) = watch::channel(Phase::Serving);
     let (stop, stopping) = watch::channel(false);
     let state = ServerState::open(&settings.data_dir)
         .with_context(|| format!("cannot use {}", settings.data_dir.display()))?;
@@ -64,6 +72,8 @@ pub async fn run(settings: Settings) -> Result<()> {
         health: Arc::new(Health::default()),
         state: Arc::new(state),
         tls: load_tls(&settings)?,
+        phase,
+        sessions: Sessions::default(),
         stopping,
         settings,
     };
@@ -71,14 +81,17 @@ pub async fn run(settings: Settings) -> Result<()> {
     // A node may be told to stop while it waits for the master.
     let started = tokio::select! {
         biased;
-        told = wait_for_signal() => told.map(|()| false).map_err(anyhow::Error::from),
+        () = signals.next() => Ok(false),
         started = start(&base, &mut running) => started.map(|()| true),
     };
     let outcome = match started {
-        Ok(true) => serve(&base, &mut running).await,
+        Ok(true) => serve(&base, &mut running, &mut signals).await,
         Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
+    let at_once = outcome.is_err() || base.settings.role == Role::Mupdate;
+    let settings = base.settings.stop;
+    leave(settings, &phase_told, &base.sessions, &mut signals, at_once).await;
     // Nobody listens any more if all tasks ended by themselves.
     let _ended = stop.send(true);
     running.stop().await?;
@@ -97,12 +110,12 @@ async fn start(base: &Base, running: &mut Running) -> Result<()> {
 }
 
 /// Serves until the node is told to stop, or cannot go on.
-async fn serve(base: &Base, running: &mut Running) -> Result<()> {
+async fn serve(base: &Base, running: &mut Running, signals: &mut Signals) -> Result<()> {
     let (name, role) = (&base.settings.name, base.settings.role);
     base.health.set_ready(true);
     tracing::info!(event = "node_ready", %name, ?role);
     let outcome = tokio::select! {
-        told = wait_for_signal() => told.map_err(anyhow::Error::from),
+        () = signals.next() => Ok(()),
         error = failed(running.master_failure.take()) => {
             Err(error).context("the location database has failed; what it answers is worth nothing")
         }
@@ -210,14 +223,4 @@ fn options(settings: &Settings, path: &Path, index: Option<&Path>) -> PartitionO
         reserve_bytes: store.reserve_bytes,
         ..PartitionOptions::new(path)
     }
-}
-
-async fn wait_for_signal() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

@@ -24,6 +24,7 @@ use crate::imap::End;
 use crate::lmtp::recipient::{other_domain, root_of};
 use crate::lmtp::wire::Wire;
 use crate::net::{PeerIdentity, Stream, Tls};
+use crate::stop::Leave;
 
 /// A recipient whose mailbox is in the middle of a move is held until that is decided, looked at
 /// after each of these times,
@@ -38,6 +39,7 @@ pub async fn serve(
     stream: Stream,
     peer: Option<SocketAddr>,
     identity: Option<PeerIdentity>,
+    leave: Option<Leave>,
 ) -> Result<(), End> {
     // A connection within the process belongs to a session that is counted already.
     let is_own = matches!(stream, Stream::Memory(_));
@@ -49,7 +51,8 @@ pub async fn serve(
         stream,
         peer,
         identity.as_ref(),
-    );
+    )
+    .with_leave(leave);
     Lmtp::new(backend, wire).run().await
 }
 

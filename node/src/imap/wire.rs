@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::net::{Stream, Tls};
+use crate::stop::{Leave, Phase};
 
 /// Answers are sent once so many bytes wait.
 const OUT_BYTES_FLUSH: usize = 64 << 10;
@@ -41,6 +42,7 @@ pub struct Wire {
     pub out: Vec<u8>,
     /// How long a client may be silent.
     pub silence_max: Duration,
+    leave: Option<Leave>,
 }
 
 impl Wire {
@@ -51,6 +53,16 @@ impl Wire {
             reader: Reader::new(limits),
             out: Vec::new(),
             silence_max,
+            leave: None,
+        }
+    }
+
+    /// The client is told goodbye between two commands once the node has to end its sessions.
+    #[must_use]
+    pub fn with_leave(self, leave: Leave) -> Self {
+        Self {
+            leave: Some(leave),
+            ..self
         }
     }
 
@@ -75,7 +87,19 @@ impl Wire {
         let stream = self.stream.as_mut().ok_or(End::Closed)?;
         let buffer = self.reader.buffer_mut();
         buffer.reserve(READ_BYTES);
-        match timeout(self.silence_max, stream.read_buf(buffer)).await {
+        let read = timeout(self.silence_max, stream.read_buf(buffer));
+        let read = match &mut self.leave {
+            Some(leave) => tokio::select! {
+                biased;
+                () = leave.reached(Phase::Ending) => {
+                    self.line("* BYE [UNAVAILABLE] the server is stopping, connect again");
+                    return Err(End::Logout);
+                }
+                read = read => read,
+            },
+            None => read.await,
+        };
+        match read {
             Ok(Ok(0)) => Err(End::Closed),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(End::Io(error)),

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::accounts::{Accounts, Verdict};
 use crate::imap::End;
 use crate::net::{PeerIdentity, Stream, Tls};
+use crate::stop::{Leave, Phase};
 
 /// Bytes asked of the socket at once.
 const READ_BYTES: usize = 32 << 10;
@@ -33,6 +34,7 @@ pub struct Wire {
     out: BytesMut,
     may_submit: bool,
     is_node: bool,
+    leave: Option<Leave>,
 }
 
 impl Wire {
@@ -73,7 +75,15 @@ impl Wire {
             out,
             may_submit,
             is_node,
+            leave: None,
         }
+    }
+
+    /// The peer is told goodbye between two transactions once the node has to end its sessions;
+    /// other nodes, which keep connections in store, as soon as it takes no new ones.
+    #[must_use]
+    pub fn with_leave(self, leave: Option<Leave>) -> Self {
+        Self { leave, ..self }
     }
 
     /// Where the peer is; `None` within one process.
@@ -140,10 +150,30 @@ impl Wire {
 
     async fn fill(&mut self) -> Result<(), End> {
         let silence_max = self.silence_max();
+        let is_open = self.session.is_open();
         let stream = self.stream.as_mut().ok_or(End::Closed)?;
         let buffer = self.session.buffer();
         buffer.reserve(READ_BYTES);
-        match timeout(silence_max, stream.read_buf(buffer)).await {
+        let told = if self.is_node {
+            Phase::Closing
+        } else {
+            Phase::Ending
+        };
+        let leave = self.leave.as_mut().filter(|_| !is_open);
+        let read = timeout(silence_max, stream.read_buf(buffer));
+        let read = match leave {
+            Some(leave) => tokio::select! {
+                biased;
+                () = leave.reached(told) => {
+                    self.reply(&Reply::closing("stopping, come back"));
+                    self.flush().await?;
+                    return Err(End::Logout);
+                }
+                read = read => read,
+            },
+            None => read.await,
+        };
+        match read {
             Ok(Ok(0)) => Err(End::Closed),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(End::Io(error)),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::stop::stopped;
+
 /// How long accepting rests after the system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -22,8 +24,7 @@ pub async fn bind(what: &str, address: &str) -> io::Result<TcpListener> {
     })
 }
 
-/// Accepts until `stop` turns true. At most `sessions_max` connections are served at once; one more
-/// gets `refusal` and is closed. Nagle's algorithm is off on every socket.
+/// Accepts until `stop` turns true. See [`serve_until`].
 pub async fn serve<F, Fut>(
     listener: TcpListener,
     sessions_max: usize,
@@ -34,11 +35,28 @@ pub async fn serve<F, Fut>(
     F: Fn(TcpStream, SocketAddr) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
+    let told = async move { stopped(&mut stop).await };
+    serve_until(listener, sessions_max, refusal, told, handle).await;
+}
+
+/// Accepts until `stop` is done. At most `sessions_max` connections are served at once; one more
+/// gets `refusal` and is closed. Nagle's algorithm is off on every socket.
+pub async fn serve_until<F, Fut>(
+    listener: TcpListener,
+    sessions_max: usize,
+    refusal: &'static [u8],
+    stop: impl Future<Output = ()>,
+    handle: F,
+) where
+    F: Fn(TcpStream, SocketAddr) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let mut stop = std::pin::pin!(stop);
     let slots = Arc::new(Semaphore::new(sessions_max));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = &mut stop => return,
         };
         match accepted {
             Ok((socket, peer)) => {

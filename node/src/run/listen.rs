@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use murder_proto::imap::server::Limits;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{Base, Running};
 use crate::admin::{self, BackendPart};
@@ -18,6 +18,7 @@ use crate::imap::{End, Identity, Wire, login};
 use crate::mupdate::master::MasterHandle;
 use crate::net::{PeerIdentity, Stream, Tls, listener};
 use crate::peer::{self, Service};
+use crate::stop::{Leave, Phase};
 use crate::transfer::Transfers;
 
 /// Who serves mail here.
@@ -54,12 +55,15 @@ enum Lmtp {
 }
 
 impl Lmtp {
-    async fn serve(self, stream: Stream, peer: SocketAddr) -> Result<(), End> {
+    async fn serve(self, stream: Stream, peer: SocketAddr, leave: Leave) -> Result<(), End> {
+        let leave = Some(leave);
         match self {
             Self::Backend(backend, tls) => {
-                lmtp::serve(backend, tls, stream, Some(peer), None).await
+                lmtp::serve(backend, tls, stream, Some(peer), None, leave).await
             }
-            Self::Proxy(proxy) => frontend::lmtp::serve(proxy, stream, Some(peer), None).await,
+            Self::Proxy(proxy) => {
+                frontend::lmtp::serve(proxy, stream, Some(peer), None, leave).await
+            }
         }
     }
 }
@@ -68,6 +72,33 @@ impl Lmtp {
 struct Imap {
     mail: Mail,
     login: LoginContext,
+    leave: Leave,
+}
+
+/// Opens a listener of mail: its sessions are waited for when the node stops.
+fn spawn_mail<F, Fut>(
+    base: &Base,
+    running: &mut Running,
+    socket: TcpListener,
+    limit: (usize, &'static [u8]),
+    serve: F,
+) where
+    F: Fn(TcpStream, SocketAddr) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let mut leave = Leave::new(base.phase.clone());
+    let closing = async move { leave.reached(Phase::Closing).await };
+    let (sessions, (max, refusal)) = (base.sessions.clone(), limit);
+    let counted = move |socket, peer| {
+        let (open, session) = (sessions.open(), serve(socket, peer));
+        async move {
+            session.await;
+            drop(open);
+        }
+    };
+    running.tasks.spawn(listener::serve_until(
+        socket, max, refusal, closing, counted,
+    ));
 }
 
 /// Opens the listeners of IMAP and LMTP.
@@ -81,6 +112,7 @@ pub(super) async fn mail(base: &Base, running: &mut Running, mail: Mail) -> Resu
             tls: base.tls.clone(),
             metrics: Arc::clone(&base.metrics),
         },
+        leave: Leave::new(base.phase.clone()),
     });
     lmtp_listener(base, running, mail).await?;
     for (address, encrypted) in [
@@ -91,17 +123,10 @@ pub(super) async fn mail(base: &Base, running: &mut Running, mail: Mail) -> Resu
         let socket = listener::bind("IMAP", address).await?;
         let (imap, max) = (Arc::clone(&imap), settings.imap.sessions_max);
         let refusal = b"* BYE [UNAVAILABLE] too many sessions\r\n";
-        let stopping = base.stopping.clone();
-        running.tasks.spawn(listener::serve(
-            socket,
-            max,
-            refusal,
-            stopping,
-            move |socket, _| {
-                let imap = Arc::clone(&imap);
-                async move { ended("imap", imap.serve(socket, encrypted).await) }
-            },
-        ));
+        spawn_mail(base, running, socket, (max, refusal), move |socket, _| {
+            let imap = Arc::clone(&imap);
+            async move { ended("imap", imap.serve(socket, encrypted).await) }
+        });
     }
     Ok(())
 }
@@ -120,17 +145,18 @@ async fn lmtp_listener(base: &Base, running: &mut Running, mail: Mail) -> Result
     let socket = listener::bind("LMTP", address).await?;
     let max = settings.lmtp.sessions_max;
     let refusal = b"421 4.3.2 too many sessions\r\n";
-    let stopping = base.stopping.clone();
-    running.tasks.spawn(listener::serve(
+    let leave = Leave::new(base.phase.clone());
+    spawn_mail(
+        base,
+        running,
         socket,
-        max,
-        refusal,
-        stopping,
+        (max, refusal),
         move |socket, peer| {
-            let served = served.clone();
-            async move { ended("lmtp", served.serve(Stream::Plain(socket), peer).await) }
+            let (served, leave) = (served.clone(), leave.clone());
+            let stream = Stream::Plain(socket);
+            async move { ended("lmtp", served.serve(stream, peer, leave).await) }
         },
-    ));
+    );
     Ok(())
 }
 
@@ -147,7 +173,8 @@ impl Imap {
             (_, false) => (Stream::Plain(socket), None),
         };
         let peer = peer.filter(|peer| peer.cluster == settings.cluster);
-        let mut wire = Wire::new(stream, Limits::BEFORE_LOGIN, patience);
+        let mut wire =
+            Wire::new(stream, Limits::BEFORE_LOGIN, patience).with_leave(self.leave.clone());
         let logged_in = login(&mut wire, &self.login, peer.as_ref());
         let identity = match tokio::time::timeout(patience, logged_in).await {
             Ok(Ok(identity)) => identity,

@@ -271,6 +271,7 @@ impl Murder {
                         stream,
                         Some(peer),
                         None,
+                        None,
                     )
                     .await;
                 }
@@ -349,7 +350,7 @@ impl Murder {
                 let (proxy, stream) = (Arc::clone(&proxy), Stream::Plain(socket));
                 async move {
                     let served =
-                        murder_node::frontend::lmtp::serve(proxy, stream, Some(peer), None);
+                        murder_node::frontend::lmtp::serve(proxy, stream, Some(peer), None, None);
                     let _end = served.await;
                 }
             }
@@ -471,7 +472,8 @@ impl Front {
         let (ours, theirs) = tokio::io::duplex(pipe);
         let peer = Some(self.lmtp);
         let proxy = Arc::clone(&self.proxy);
-        let served = murder_node::frontend::lmtp::serve(proxy, Stream::Memory(theirs), peer, None);
+        let served =
+            murder_node::frontend::lmtp::serve(proxy, Stream::Memory(theirs), peer, None, None);
         let (mut read, mut write) = tokio::io::split(ours);
         let mut said = String::new();
         let (served, written, read) = tokio::join!(

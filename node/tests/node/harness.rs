@@ -44,14 +44,20 @@ pub(crate) fn murder_node(arguments: &[&str], input: &str) -> Output {
 }
 
 fn is_ready(metrics: u16) -> bool {
+    health(metrics, "readyz").starts_with("HTTP/1.1 200")
+}
+
+/// What the port of metrics answers; empty if it does not.
+fn health(metrics: u16, path: &str) -> String {
     let Ok(mut socket) = TcpStream::connect(("127.0.0.1", metrics)) else {
-        return false;
+        return String::new();
     };
-    let request = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();
-    socket.write_all(request).is_ok()
-        && socket.read_to_string(&mut answer).is_ok()
-        && answer.starts_with("HTTP/1.1 200")
+    match socket.write_all(request.as_bytes()) {
+        Ok(()) if socket.read_to_string(&mut answer).is_ok() => answer,
+        _ => String::new(),
+    }
 }
 
 fn free_port() -> u16 {
@@ -181,6 +187,36 @@ impl Node {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Tells the process something, e.g. `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let process = self.child.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &process]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits until it says that it is not ready, though it answers.
+    pub(crate) fn until_not_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !health(self.metrics, "readyz").starts_with("HTTP/1.1 503") {
+            assert!(Instant::now() < deadline, "the node stays ready");
+            std::thread::yield_now();
+        }
+        assert!(health(self.metrics, "healthz").starts_with("HTTP/1.1 200"));
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the node does not end");
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn imap(&self) -> Client {

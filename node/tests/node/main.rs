@@ -16,4 +16,5 @@ mod delivery;
 mod full;
 mod imap;
 mod limits;
+mod stop;
 mod tls;

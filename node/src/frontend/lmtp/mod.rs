@@ -26,6 +26,7 @@ use crate::frontend::{Frontend, Moved};
 use crate::imap::End;
 use crate::lmtp::wire::Wire;
 use crate::net::{PeerIdentity, Stream};
+use crate::stop::Leave;
 use pool::Pool;
 use transaction::Transaction;
 
@@ -98,6 +99,7 @@ pub async fn serve(
     stream: Stream,
     peer: Option<SocketAddr>,
     identity: Option<PeerIdentity>,
+    leave: Option<Leave>,
 ) -> Result<(), End> {
     let frontend = &proxy.frontend;
     let _counted = frontend.metrics.session("lmtp");
@@ -108,7 +110,8 @@ pub async fn serve(
         stream,
         peer,
         identity.as_ref(),
-    );
+    )
+    .with_leave(leave);
     let session = Session {
         proxy,
         wire,

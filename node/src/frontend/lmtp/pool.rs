@@ -128,6 +128,7 @@ impl Pool {
                 Stream::Memory(theirs),
                 None,
                 Some(frontend.own_identity()),
+                None,
             );
             tokio::spawn(async move {
                 if let Err(error) = served.await {

@@ -248,6 +248,11 @@ impl Session {
         };
     }
 
+    /// Whether a transaction has begun that is neither finished nor dropped.
+    pub fn is_open(&self) -> bool {
+        self.transaction.is_some()
+    }
+
     /// The next event, or `None` if more octets are needed.
     pub fn next_event(&mut self) -> Option<Event> {
         self.pending = None;
