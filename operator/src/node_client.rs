@@ -14,8 +14,8 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use murder_api::admin::{
-    ErrorBody, Fenced, NodeStatus, Retire, ServerList, ServerStatus, SetCordon, StartTransfer,
-    TransferList, TransferStatus, UnitPage, UnitSummary,
+    ErrorBody, Fenced, NodeStatus, Retire, RowPage, ServerList, ServerStatus, SetCordon,
+    StartTransfer, TransferList, TransferStatus, UnitOfRecord, UnitPage, UnitSummary,
 };
 use murder_model::{Fence, MoveId, RootName, ServerId, ServerName};
 use rustls::pki_types::pem::PemObject as _;
@@ -31,6 +31,8 @@ use tokio_rustls::client::TlsStream;
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Most pages of units in one listing; more is no list but a loop.
 const UNIT_PAGES_MAX: usize = 1000;
+/// Most pages of the master's rows.
+const ROW_PAGES_MAX: usize = 100_000;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -62,7 +64,7 @@ pub enum CallError {
         message: String,
     },
     /// A list has more pages than any backend has units.
-    #[error("the list of units does not end")]
+    #[error("the list does not end")]
     Endless,
     /// The answer is not what the interface promises.
     #[error("answer not understood: {0}")]
@@ -242,6 +244,32 @@ impl NodeClient {
     pub async fn servers(&self, master: &impl Endpoint) -> Result<Vec<ServerStatus>, CallError> {
         let list: ServerList = self.read(master, "/v1/servers").await?;
         Ok(list.servers)
+    }
+
+    /// All units that the master has of record.
+    pub async fn rows(&self, master: &impl Endpoint) -> Result<Vec<UnitOfRecord>, CallError> {
+        let mut rows = Vec::new();
+        let mut path = "/v1/rows".to_owned();
+        for _ in 0..ROW_PAGES_MAX {
+            let page: RowPage = self.read(master, &path).await?;
+            rows.extend(page.rows);
+            let Some(next) = page.next else {
+                return Ok(rows);
+            };
+            path = format!("/v1/rows?after={next}");
+        }
+        Err(CallError::Endless)
+    }
+
+    /// What the master has of record of a root.
+    pub async fn row(
+        &self,
+        master: &impl Endpoint,
+        root: &RootName,
+    ) -> Result<Option<UnitOfRecord>, CallError> {
+        let path = format!("/v1/rows?root={}", escape(root.as_str()));
+        let page: RowPage = self.read(master, &path).await?;
+        Ok(page.rows.into_iter().next())
     }
 
     /// Tells the master whether a server gets new units.

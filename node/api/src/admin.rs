@@ -11,6 +11,7 @@
 //! | POST /v1/cordon | [`SetCordon`] | [`NodeStatus`] | backends |
 //! | POST /v1/deactivate | [`Fenced`] | [`NodeStatus`] | backends |
 //! | GET /v1/servers | – | [`ServerList`] | mupdate |
+//! | GET /v1/rows?after=UNIT&limit=N, or ?root=NAME | – | [`RowPage`] | mupdate |
 //! | POST /v1/servers/NAME/cordon | [`SetCordon`] | [`ServerStatus`] | mupdate |
 //! | POST /v1/servers/NAME/retire | [`Retire`] | [`ServerStatus`] | mupdate |
 //! | POST /v1/servers/NAME/confirm | [`Confirm`] | [`ServerStatus`] | mupdate |
@@ -29,11 +30,14 @@
 //! - A server is meant by its name and its `serverId`: the master lists retired ones as well, and a living one may have
 //!   the name of a retired one.
 
+mod rows;
+
 use murder_model::{
     Epoch, Fence, Incarnation, MoveId, PartitionName, RootName, ServerId, ServerName, Term, UnitId,
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::rows::{ROWS_PAGE_MAX, RowPage, UnitOfRecord};
 use crate::settings::Role;
 
 /// Most units in one [`UnitPage`].

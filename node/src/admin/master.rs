@@ -187,7 +187,7 @@ fn parse(name: &str) -> Result<ServerName, Refused> {
     ServerName::parse(name).map_err(|error| Refused::bad_request(error.to_string()))
 }
 
-fn master(context: &super::Context) -> Result<&MasterHandle, Refused> {
+pub(super) fn master(context: &super::Context) -> Result<&MasterHandle, Refused> {
     let master = context.master.as_ref();
     master.ok_or_else(|| Refused::not_found("this node is not the master"))
 }

@@ -15,6 +15,7 @@ mod connection;
 mod master;
 mod query;
 mod refusal;
+mod rows;
 mod status;
 mod survey;
 
@@ -149,6 +150,7 @@ fn router(admin: Admin) -> Router {
     if admin.context.master.is_some() {
         router = router
             .route("/v1/servers", get(master::servers))
+            .route("/v1/rows", get(rows::rows))
             .route("/v1/servers/{name}/cordon", post(master::cordon))
             .route("/v1/servers/{name}/retire", post(master::retire))
             .route("/v1/servers/{name}/confirm", post(master::confirm));

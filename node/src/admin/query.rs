@@ -48,7 +48,7 @@ impl PageQuery {
 }
 
 /// Takes percent-encoding back; `None` if it is broken or not UTF-8.
-fn unescape(text: &str) -> Option<String> {
+pub(super) fn unescape(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut out = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {

@@ -9,4 +9,5 @@ mod commands;
 mod limits;
 mod mailboxes;
 mod master;
+mod rows;
 mod units;

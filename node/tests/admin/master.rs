@@ -17,11 +17,11 @@ use murder_node::telemetry::Metrics;
 
 use crate::harness::{Authority, Parts, Running, json, refused, settings};
 
-const ID_A: &str = "61616161-6161-6161-6161-616161616161";
-const ID_B: &str = "62626262-6262-6262-6262-626262626262";
+pub(crate) const ID_A: &str = "61616161-6161-6161-6161-616161616161";
+pub(crate) const ID_B: &str = "62626262-6262-6262-6262-626262626262";
 
 /// A master with its database in a folder.
-struct Fixture {
+pub(crate) struct Fixture {
     node: Running,
     operator: Tls,
     master: MasterHandle,
@@ -29,7 +29,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    async fn start(authority: &Authority) -> Self {
+    pub(crate) async fn start(authority: &Authority) -> Self {
         let path = authority.path().join("locations.redb");
         let master = Master::open(&path, MasterOptions::default()).unwrap();
         let (master, thread, _failed) = start(master, &Metrics::new()).unwrap();
@@ -46,7 +46,7 @@ impl Fixture {
     }
 
     /// A master to which be-a and be-b have reported; be-a has one unit with two names.
-    async fn with_servers(authority: &Authority) -> Self {
+    pub(crate) async fn with_servers(authority: &Authority) -> Self {
         let fixture = Self::start(authority).await;
         // In another order than that of the names.
         for (name, byte) in [("be-b", b'b'), ("be-a", b'a')] {
@@ -71,7 +71,7 @@ impl Fixture {
         fixture
     }
 
-    async fn ask(&self, role: Role, request: Request, name: &str) -> Response {
+    pub(crate) async fn ask(&self, role: Role, request: Request, name: &str) -> Response {
         let name = name.to_owned();
         let who = Arc::new(Identity { name, role });
         self.master
@@ -125,7 +125,7 @@ impl Fixture {
         self.node.post(&self.operator, path, body).await
     }
 
-    async fn get(&self, path: &str) -> String {
+    pub(crate) async fn get(&self, path: &str) -> String {
         self.node.get(&self.operator, path).await
     }
 

@@ -13,6 +13,7 @@ mod own;
 mod reader;
 mod report;
 pub(crate) mod tables;
+mod units;
 
 use std::fs::{self, File};
 use std::io;
