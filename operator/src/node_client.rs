@@ -189,6 +189,32 @@ impl NodeClient {
         Err(CallError::Endless)
     }
 
+    /// What a backend has of one root.
+    pub async fn units_of(
+        &self,
+        node: &impl Endpoint,
+        root: &RootName,
+    ) -> Result<Vec<UnitSummary>, CallError> {
+        let mut found = Vec::new();
+        let mut after = begin_before(root);
+        for _ in 0..UNIT_PAGES_MAX {
+            let page: UnitPage = match &after {
+                None => self.read(node, "/v1/units").await?,
+                Some(after) => {
+                    let path = format!("/v1/units?limit=100&after={}", escape(after.as_str()));
+                    self.read(node, &path).await?
+                }
+            };
+            let ours = page.units.into_iter().filter(|unit| unit.root == *root);
+            found.extend(ours);
+            after = page.next.filter(|next| next < root);
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(CallError::Endless)
+    }
+
     /// Transfers of a source, running or lately ended.
     pub async fn transfers(&self, node: &impl Endpoint) -> Result<Vec<TransferStatus>, CallError> {
         let list: TransferList = self.read(node, "/v1/transfers").await?;
@@ -418,6 +444,13 @@ pub async fn is_ready(metrics: SocketAddr, limit: Duration) -> bool {
     )
 }
 
+/// A root that comes before this one in lists, with few between, if the rules of names allow one.
+fn begin_before(root: &RootName) -> Option<RootName> {
+    let mut text = root.as_str().to_owned();
+    text.pop();
+    RootName::parse(&text).ok()
+}
+
 /// Percent-encodes what a path segment or query value may not hold.
 fn escape(text: &str) -> String {
     use std::fmt::Write as _;
@@ -433,6 +466,16 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_listing_begins_shortly_before_a_root() {
+        let before = |root: &str| {
+            let found = super::begin_before(&murder_model::RootName::parse(root).unwrap());
+            found.map(|root| root.to_string())
+        };
+        assert_eq!(before("user.alice"), Some("user.alic".to_owned()));
+        assert_eq!(before("user.a"), None);
+    }
+
     #[test]
     fn names_are_escaped_in_paths() {
         assert_eq!(super::escape("user.a b+c"), "user.a%20b%2Bc");

@@ -6,9 +6,12 @@ use clap::{Parser, Subcommand};
 
 use crate::access::Access;
 use crate::drain::{self, DrainArgs};
+use crate::locate::{self, Whom};
 use crate::options::Options;
 use crate::state;
 use crate::status;
+use crate::transfer::{self, MoveArgs};
+use crate::verify;
 
 /// Looks at a mail murder, and empties, closes, finds and moves
 ///
@@ -26,7 +29,10 @@ const EXAMPLES: &str = "Examples:
   kubectl murder status
   kubectl murder drain be-b --dry-run
   kubectl murder drain be-b --wait
-  kubectl murder uncordon be-b";
+  kubectl murder uncordon be-b
+  kubectl murder where alice
+  kubectl murder move alice be-c --wait
+  kubectl murder verify";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -60,6 +66,29 @@ enum Command {
         #[arg(value_name = "NAME")]
         name: String,
     },
+    /// Tell which server has a user, by its own word and by the master's
+    #[command(after_help = "Examples:
+  kubectl murder where alice
+  kubectl murder where alice -o json | jq -r .server
+  kubectl murder where announcements --shared
+
+Exit code 1 if nobody serves the user or not all agree.")]
+    Where(Whom),
+    /// Give one user to another Backend
+    #[command(after_help = "Examples:
+  kubectl murder move alice be-c
+  kubectl murder move alice be-c --wait
+  kubectl murder move announcements be-c --shared")]
+    Move(MoveArgs),
+    /// Compare the master's rows with what the servers really have
+    #[command(after_help = "Examples:
+  kubectl murder verify
+  kubectl murder verify -o json | jq '.findings'
+
+Findings: Double (two serve it), Ghost (a row without a unit), Stray (served, and the master says
+otherwise), Mismatch (epochs differ). Each was seen twice, two seconds apart.
+Exit code 1 if there is any, and if not all could be asked.")]
+    Verify,
 }
 
 impl Cli {
@@ -72,6 +101,9 @@ impl Cli {
             Command::Drain(args) => Box::pin(drain::run(&access, &options, &args)).await,
             Command::Cordon { name } => state::cordon(&access, &options, &name).await,
             Command::Uncordon { name } => state::uncordon(&access, &options, &name).await,
+            Command::Where(whom) => Box::pin(locate::run(&access, &options, &whom)).await,
+            Command::Move(args) => Box::pin(transfer::run(&access, &options, &args)).await,
+            Command::Verify => Box::pin(verify::run(&access, &options)).await,
         }
     }
 }

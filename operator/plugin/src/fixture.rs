@@ -1,6 +1,8 @@
 //! A murder of three Backends for tests: be-a is full, be-b is to be drained, be-c is new.
 
-use murder_api::admin::{BackendStatus, NodeStatus, PartitionStatus, ServerStatus, UnitSummary};
+use murder_api::admin::{
+    BackendStatus, NodeStatus, PartitionStatus, ServerStatus, UnitOfRecord, UnitSummary,
+};
 use murder_api::settings::Role;
 use murder_model::{
     Epoch, Fence, Incarnation, PartitionName, RootName, ServerId, ServerName, Term, UnitId,
@@ -140,6 +142,20 @@ pub(crate) fn server(name: &str, units: u64) -> ServerStatus {
         blocked: false,
         units,
         names: units * 4,
+    }
+}
+
+/// A unit as the master has it of record.
+pub(crate) fn row(number: u8, root: &str, server: &str, epoch: u64) -> UnitOfRecord {
+    UnitOfRecord {
+        unit: UnitId::from_bytes([number; 16]),
+        root: root.to_owned(),
+        server: server_name(server),
+        server_id: server_id(server),
+        partition: PartitionName::parse("default").ok(),
+        epoch: Epoch::new(epoch),
+        state: "Owned".to_owned(),
+        confirmed: true,
     }
 }
 

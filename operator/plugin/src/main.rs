@@ -9,6 +9,7 @@ mod cli;
 mod drain;
 #[cfg(test)]
 mod fixture;
+mod locate;
 mod murder;
 mod nodes;
 mod options;
@@ -16,6 +17,8 @@ mod output;
 mod state;
 mod status;
 mod text;
+mod transfer;
+mod verify;
 
 use std::process::ExitCode;
 

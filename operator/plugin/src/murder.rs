@@ -94,6 +94,12 @@ impl Murder {
         has_master.then(|| format!("{}-mupdate-0", self.name()))
     }
 
+    /// The Backend of this name.
+    pub(crate) fn backend(&self, name: &str) -> Option<&Backend> {
+        let mut backends = self.backends.iter();
+        backends.find(|backend| backend.name_any() == name)
+    }
+
     /// The pod of this name.
     pub(crate) fn pod(&self, name: &str) -> Option<&Pod> {
         self.pods.iter().find(|pod| pod.name_any() == name)
