@@ -12,7 +12,7 @@ JOBS ?= 2
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/murder/target
 CARGO_FLAGS := --locked -j $(JOBS)
 
-.PHONY: help demo demo-k8s test check-tools test-packages lint unit fuzz deny sim-mutants clean \
+.PHONY: help demo demo-k8s test charts check-tools test-packages lint unit fuzz deny sim-mutants clean \
   cluster-build cluster-build-start cluster-build-wait cluster-up cluster-down images e2e e2e-smoke
 
 help:
@@ -60,6 +60,10 @@ sim-mutants:
 FUZZ_SECONDS ?= 5
 fuzz:
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fuzz cargo run -j $(JOBS) --manifest-path node/fuzz/Cargo.toml --bin smoke -- --seconds $(FUZZ_SECONDS)
+
+# Charts, alerts and dashboards; helm is in the path or built by cluster-build.
+charts:
+	e2e/checks/charts.sh
 
 DENY_VERSION := 0.20.2
 deny:
