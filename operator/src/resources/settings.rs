@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use murder_api::settings::{
-    Autocreate, Imap, Listeners, Lmtp, Logging, MupdateAddress, Partition, PublicTlsFiles, Role,
-    Settings, Stop, Store, TlsFiles, Topology, Transfer,
+    Autocreate, Imap, Listeners, Lmtp, Logging, MupdateAddress, Partition, ProxyProtocol,
+    PublicTlsFiles, Role, Settings, Stop, Store, TlsFiles, Topology, Transfer,
 };
 use murder_model::{PartitionName, ServerName, UserName};
 use serde_json::{Map, Value, json};
@@ -21,6 +21,9 @@ pub(crate) const ADMIN: &str = "admin";
 /// says, so that a change of `spec.transfer.parallelPerBackend` restarts no node.
 const PARALLEL: usize = 64;
 
+/// Seconds after which no machine sends a stopping pod new connections any more.
+const ACCEPT_SECONDS: u64 = 5;
+
 /// What the settings of one node depend on beside the murder.
 #[derive(Debug)]
 pub(super) struct NodeSettings<'a> {
@@ -35,6 +38,10 @@ pub(super) struct NodeSettings<'a> {
     pub(super) partitions: &'a [String],
     /// Networks that may deliver without login.
     pub(super) lmtp_networks: &'a [String],
+    /// Networks of balancers that say by the PROXY protocol whom they pass on.
+    pub(super) proxy_networks: &'a [String],
+    /// How long sessions may last after the pod was told to stop, in seconds, if longer than a node's own measure.
+    pub(super) drain_seconds: Option<u64>,
     /// Whether clients are shown another certificate than nodes.
     pub(super) public_tls: bool,
 }
@@ -55,7 +62,7 @@ impl Murder<'_> {
             data_dir: PathBuf::from(DATA_DIR),
             partitions: partitions(node.partitions)
                 .map_err(|error| RenderError::new("spec.partitions", format!("{error:#}")))?,
-            listeners: listeners(node.ports),
+            listeners: listeners(node.ports, node.proxy_networks),
             advertise: node.advertise.clone(),
             tls: Some(TlsFiles {
                 certificate: Path::new(TLS_DIR).join("tls.crt"),
@@ -86,7 +93,7 @@ impl Murder<'_> {
                 ..Lmtp::default()
             },
             imap: Imap::default(),
-            stop: Stop::default(),
+            stop: stop(node.drain_seconds),
             autocreate: Autocreate::default(),
             store: Store::default(),
             transfer: self.transfer(node.role)?,
@@ -154,7 +161,18 @@ pub(crate) fn partitions(names: &[String]) -> anyhow::Result<Vec<Partition>> {
         .collect()
 }
 
-fn listeners(ports: &[Port]) -> Listeners {
+/// With a drain timeout new connections are taken until every machine knows that the pod has left its Service.
+fn stop(drain_seconds: Option<u64>) -> Stop {
+    match drain_seconds {
+        Some(seconds) => Stop {
+            accept_seconds: ACCEPT_SECONDS.min(seconds),
+            session_seconds_max: seconds,
+        },
+        None => Stop::default(),
+    }
+}
+
+fn listeners(ports: &[Port], proxy_networks: &[String]) -> Listeners {
     let at = |port: Port| {
         let is_open = ports.contains(&port);
         is_open.then(|| format!("0.0.0.0:{}", port.inside))
@@ -167,7 +185,9 @@ fn listeners(ports: &[Port]) -> Listeners {
         mupdate: at(names::MUPDATE),
         admin: at(names::ADMIN),
         metrics: at(names::METRICS),
-        ..Listeners::default()
+        proxy_protocol: ProxyProtocol {
+            networks: proxy_networks.to_vec(),
+        },
     }
 }
 
@@ -222,8 +242,10 @@ fn checked(settings: &Settings) -> Result<String, RenderError> {
 fn spec_field(key: &str) -> &str {
     match key {
         "domains" => "spec.domains",
+        "listeners.proxyProtocol" => "spec.service.proxyProtocolNetworks",
         "lmtp.trustedNetworks" => "spec.lmtpTrustedNetworks",
         "partitions" => "spec.partitions",
+        "stop.sessionSecondsMax" => "spec.drainTimeout",
         "transfer.attemptsMax" => "spec.transfer.maxAttempts",
         "transfer.freezeMsMax" => "spec.transfer.freezeTimeout",
         "" => "settings",

@@ -46,6 +46,8 @@ impl Murder<'_> {
                 ports: &ports,
                 partitions: &[],
                 lmtp_networks: &[],
+                proxy_networks: &[],
+                drain_seconds: None,
                 public_tls: false,
             },
             pod: Pod {
@@ -98,6 +100,8 @@ impl Murder<'_> {
                 ports,
                 partitions: &backend.spec.partitions,
                 lmtp_networks: &[],
+                proxy_networks: &[],
+                drain_seconds: None,
                 public_tls: false,
             },
             pod: Pod {
@@ -142,6 +146,7 @@ impl Murder<'_> {
             );
             RenderError::new("spec.drainTimeout", reason)
         })?;
+        let drain_seconds = drain.div_ceil(1000);
         let restart = restarts(restarted_at(self.cluster), restarted_at(frontend));
         let parts = Parts {
             name,
@@ -154,6 +159,8 @@ impl Murder<'_> {
                 ports: &ports,
                 partitions: &[],
                 lmtp_networks: &frontend.spec.lmtp_trusted_networks,
+                proxy_networks: proxy_networks(frontend),
+                drain_seconds: Some(drain_seconds),
                 public_tls: public_tls_secret(frontend).is_some(),
             },
             pod: Pod {
@@ -164,7 +171,7 @@ impl Murder<'_> {
                 public_tls_secret: public_tls_secret(frontend),
                 claim: None,
                 ports: &ports,
-                grace_seconds: drain.div_ceil(1000) + FRONTEND_GRACE_SECONDS,
+                grace_seconds: drain_seconds + FRONTEND_GRACE_SECONDS,
                 resources: Some(&frontend.spec.resources),
                 topology_spread: &frontend.spec.topology_spread,
                 overlay: &frontend.spec.pod_overlay,
@@ -291,4 +298,13 @@ fn frontend_ports(frontend: &Frontend) -> Vec<Port> {
 fn public_tls_secret(frontend: &Frontend) -> Option<&str> {
     let secret = frontend.spec.tls.secret_ref.as_ref();
     secret.map(|secret| secret.name.as_str())
+}
+
+/// Networks whose connections begin with a PROXY header; without the switch none.
+fn proxy_networks(frontend: &Frontend) -> &[String] {
+    let service = &frontend.spec.service;
+    match is_on(service.proxy_protocol) {
+        true => &service.proxy_protocol_networks,
+        false => &[],
+    }
 }

@@ -221,3 +221,39 @@ fn the_administrator_is_always_one_and_once() {
         assert_eq!(settings["lmtpAdmins"], json!(["admin"]));
     });
 }
+
+/// Rows 48 and 49: a stopping Frontend takes connections until it has left its Service, and its sessions last.
+#[test]
+fn row_49_a_stopping_frontend_lets_sessions_end_within_its_drain_timeout() {
+    for (timeout, accept, sessions) in
+        [("5m", 5, 300), ("3s", 3, 3), ("2500ms", 3, 3), ("0s", 0, 0)]
+    {
+        with_murder(json!({}), |murder| {
+            let workload = murder
+                .frontend(&frontend(json!({"drainTimeout": timeout})))
+                .unwrap();
+            let text = workload.config["data"]["node.yaml"].as_str().unwrap();
+            let settings = murder_api::Settings::parse("node.yaml".as_ref(), text).unwrap();
+            assert_eq!(settings.stop.accept_seconds, accept, "{timeout}");
+            assert_eq!(settings.stop.session_seconds_max, sessions, "{timeout}");
+            let grace = &workload.set["spec"]["template"]["spec"]["terminationGracePeriodSeconds"];
+            assert!(grace.as_u64().unwrap() >= sessions + 15, "{timeout}");
+        });
+    }
+}
+
+#[test]
+fn only_a_frontend_with_the_proxy_protocol_expects_its_headers() {
+    for (switch, expected) in [("Enabled", vec!["198.51.100.0/24"]), ("Disabled", vec![])] {
+        with_murder(json!({}), |murder| {
+            let service =
+                json!({"proxyProtocol": switch, "proxyProtocolNetworks": ["198.51.100.0/24"]});
+            let workload = murder
+                .frontend(&frontend(json!({"service": service})))
+                .unwrap();
+            let text = workload.config["data"]["node.yaml"].as_str().unwrap();
+            let settings = murder_api::Settings::parse("node.yaml".as_ref(), text).unwrap();
+            assert_eq!(settings.listeners.proxy_protocol.networks, expected);
+        });
+    }
+}

@@ -59,6 +59,15 @@ fn settings_that_no_node_accepts_name_the_field_that_they_come_from() {
         of_frontend(json!({}), json!({"drainTimeout": "a while"})),
         "spec.drainTimeout: \"a while\" is not a duration such as 5m"
     );
+    assert_eq!(
+        of_frontend(json!({}), json!({"drainTimeout": "2d"})),
+        "spec.drainTimeout: 172800 is not between 0 and 86400"
+    );
+    let service = json!({"proxyProtocol": "Enabled", "proxyProtocolNetworks": ["balancer"]});
+    assert_eq!(
+        of_frontend(json!({}), json!({"service": service})),
+        "spec.service.proxyProtocolNetworks: \"balancer\" is not `address/prefix`"
+    );
 }
 
 #[test]
