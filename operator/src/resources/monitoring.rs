@@ -131,7 +131,7 @@ const ALERTS: &[Alert] = &[
         description: "The node could not write or read its volume and stopped serving the partition, to lose nothing.",
     },
     Alert {
-        name: "MurderPartitionNearlyFull",
+        name: "MurderVolumeNearlyFull",
         expression: "murder_node_partition_bytes{OF,state=\"free\"} / ignoring(state) \
                      (murder_node_partition_bytes{OF,state=\"total\"} > 0) < 0.15",
         lasting: "15m",

@@ -197,6 +197,47 @@ fn monitoring() {
 }
 
 #[test]
+fn every_alert_of_a_murder_has_a_runbook() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/alerts.md");
+    let runbooks = std::fs::read_to_string(path).unwrap();
+    with_murder(json!({"monitoring": {"rules": "Enabled"}}), |murder| {
+        let rules = murder.monitoring().unwrap()[0]["spec"]["groups"][0]["rules"].clone();
+        let rules = rules.as_array().unwrap();
+        assert_eq!(rules.len(), 7);
+        for rule in rules {
+            let name = rule["alert"].as_str().unwrap();
+            assert!(runbooks.contains(&format!("\n### {name}\n")), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_single_server_has_no_alerts_about_a_master() {
+    let spec = json!({
+        "topology": "Unified",
+        "mupdate": {"replicas": 0},
+        "monitoring": {"rules": "Enabled"},
+    });
+    with_murder(spec, |murder| {
+        let rules = murder.monitoring().unwrap()[0]["spec"]["groups"][0]["rules"].clone();
+        let names: Vec<_> = rules
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["alert"].clone())
+            .collect();
+        let expected = [
+            "MurderNodeDown",
+            "MurderPartitionFailed",
+            "MurderVolumeNearlyFull",
+            "MurderTransfersFail",
+            "MurderNodeCertificateExpiry",
+        ];
+        assert_eq!(names, expected);
+    });
+}
+
+#[test]
 fn nothing_that_is_switched_off() {
     let spec = json!({"networkPolicy": {"state": "Disabled"}, "disruption": {"pdb": "Disabled"}});
     with_murder(spec, |murder| {
