@@ -77,7 +77,7 @@ pub fn backend_status(
         ready(view, report, input),
         serving(view),
         schedulable(view, world),
-        drained(view, report),
+        drained(view, world, report),
         stalled(report, progress, now),
         volume_healthy(view, input),
         node_draining(view, report, input),
@@ -119,8 +119,12 @@ fn ready(view: &BackendView, report: &DrainReport, input: &BackendInput) -> Find
             }
         };
     };
-    if report.state == DrainState::Empty {
-        return fails("Empty", "it is empty and serves nothing");
+    let is_silent = view.status.as_ref().is_some_and(|s| s.deactivated);
+    if report.state == DrainState::Empty || (is_silent && view.is_leaving()) {
+        return fails(
+            "Empty",
+            "it is empty and serves nothing; set spec.desiredState to Active to use it again",
+        );
     }
     if !pod.ready {
         let message = format!(
@@ -171,16 +175,27 @@ fn schedulable(view: &BackendView, world: &World) -> Finding {
     if status.cordoned || row.is_some_and(|row| row.cordoned) {
         return fails("Draining", "it gets no new users while it is emptied");
     }
-    if view.weight == 0 {
-        return fails("WeightZero", "spec.weight is 0: it gets no new users");
-    }
     if world.mupdate.is_some() && row.is_none() {
         return unknown("NotRegistered", "the mupdate master does not know it yet");
     }
     holds("Active", "it gets new users")
 }
 
-fn drained(view: &BackendView, report: &DrainReport) -> Finding {
+fn drained(view: &BackendView, world: &World, report: &DrainReport) -> Finding {
+    if view.is_leaving() && view.abandon && report.state != DrainState::Empty {
+        return fails(
+            "Abandoned",
+            "its mail was given up with confirmation; nothing is moved or proven",
+        );
+    }
+    let is_silent = view.status.as_ref().is_some_and(|s| s.deactivated);
+    if world.cluster.paused && view.is_leaving() {
+        // Nothing is planned; what was silenced had been proven empty.
+        return match is_silent {
+            true => holds("Empty", "nothing was left on it; spec.paused is set"),
+            false => fails("Queued", "spec.paused is set: nothing moves"),
+        };
+    }
     let message = match (&report.message[..], report.remaining) {
         ("", 0) => String::new(),
         ("", left) => format!("{left} users are left, {} have moved", report.moved),

@@ -31,6 +31,7 @@ pub struct DrainProgress {
     move_times: VecDeque<SignedDuration>,
     shown_at: Option<Timestamp>,
     shown: Pace,
+    is_over: bool,
 }
 
 /// What people see of the pace.
@@ -68,6 +69,10 @@ impl DrainProgress {
             return;
         }
         self.started_at.get_or_insert(now);
+        self.is_over = matches!(
+            report.state,
+            DrainState::Empty | DrainState::StoppingPod | DrainState::ReleasingVolume
+        );
         let seen = (report.bytes_moved, report.moved, report.remaining);
         let progress = match self.last {
             Some((bytes, moved, remaining)) => {
@@ -135,7 +140,7 @@ impl DrainProgress {
             is_enough
                 .then(|| u64::try_from(u128::from(last - first) * 1000 / u128::from(ms)).ok())?
         };
-        let rate_bps = rate();
+        let rate_bps = if self.is_over { None } else { rate() };
         let eta = rate_bps.filter(|rate| *rate > 0).and_then(|rate| {
             let seconds = i64::try_from(report.bytes_remaining / rate).ok()?;
             now.checked_add(SignedDuration::from_secs(seconds)).ok()
@@ -156,8 +161,11 @@ impl DrainProgress {
         self.shown
     }
 
-    /// For how long nothing has moved, if that is too long.
+    /// For how long nothing has moved, if that is too long. What is empty has nothing to move.
     pub fn stalled_for(&self, now: Timestamp) -> Option<SignedDuration> {
+        if self.is_over {
+            return None;
+        }
         let still = now.duration_since(self.last_progress_at?);
         let usual = self.usual_move().unwrap_or_default();
         let limit = usual.saturating_mul(STALL_MOVES).max(STALL_MIN);
@@ -259,6 +267,31 @@ mod tests {
         assert_eq!(progress.stalled_for(at(600 + 1199)), None);
         let stalled = Some(SignedDuration::from_secs(1200));
         assert_eq!(progress.stalled_for(at(600 + 1200)), stalled);
+    }
+
+    #[test]
+    fn what_is_empty_is_not_stalled_however_long_it_stays() {
+        let mut progress = DrainProgress::default();
+        progress.observe(at(0), &report(0, 0, 4));
+        progress.observe(at(10), &report(500, 100, 0));
+        for state in [
+            DrainState::Empty,
+            DrainState::StoppingPod,
+            DrainState::ReleasingVolume,
+        ] {
+            let empty = DrainReport {
+                state,
+                ..report(500, 100, 0)
+            };
+            progress.observe(at(9000), &empty);
+            assert_eq!(progress.stalled_for(at(9000)), None);
+        }
+        let expected = Pace {
+            last_progress_at: Some(at(10)),
+            rate_bps: None,
+            eta: None,
+        };
+        assert_eq!(progress.shown(), expected);
     }
 
     #[test]

@@ -18,5 +18,7 @@ mod rebalance;
 mod retirement;
 mod settling;
 mod sim;
+#[cfg(feature = "kube")]
+mod statuses;
 mod taking_back;
 mod traces;
