@@ -63,7 +63,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let name = &args.name;
     if args.dry_run != DryRun::None {
-        return show_plan(access, options, args).await;
+        return Box::pin(show_plan(access, options, args)).await;
     }
     let before = state::find(access, name).await?;
     let is_going = before.metadata.deletion_timestamp.is_some();
