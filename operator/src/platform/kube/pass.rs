@@ -24,13 +24,15 @@ use super::observe::{self, Sight};
 use super::pool;
 use super::publish::{self, Pass};
 use super::{CALL_LIMIT, call, fence, teardown};
-use crate::core::{Action, Kind, Plan, VolumeView, World, plan};
+use crate::core::{Action, DrainReport, DrainState, Kind, Plan, VolumeView, World, plan};
 use crate::crd::{Frontend, MurderCluster};
 use crate::node_client::NodeClient;
 use crate::resources::Murder;
 
 /// How often a murder is looked at when nothing happens.
 const REST: Duration = Duration::from_secs(30);
+/// Longest rest while something is not as wished.
+const REST_MAX: Duration = Duration::from_secs(2);
 /// Shortest rest while something is under way.
 const REST_MIN: Duration = Duration::from_millis(500);
 
@@ -176,10 +178,19 @@ pub(super) async fn pass(
 fn rest(plan: &Plan, world: &World, settled: bool) -> Duration {
     let due = plan.next_ms.map(|at| at.saturating_sub(world.now_ms));
     let due = due.map_or(REST, Duration::from_millis);
+    let at_work = |drain: &DrainReport| {
+        !matches!(
+            drain.state,
+            DrainState::NotRequested | DrainState::Blocked(_)
+        )
+    };
     if settled {
         due.clamp(REST_MIN, REST)
+    } else if plan.drains.iter().any(at_work) {
+        due.clamp(REST_MIN, REST_MAX)
     } else {
-        due.clamp(REST_MIN, Duration::from_secs(5))
+        // What starts or is stuck tells by itself, by its watch.
+        due.clamp(REST_MAX, REST_MAX)
     }
 }
 

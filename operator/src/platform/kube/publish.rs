@@ -104,7 +104,9 @@ pub(super) async fn publish(
                 .and_then(|status| status.drain.as_ref());
             DrainProgress::resume(before)
         });
-        progress.observe(now, report);
+        if !pass.objects.cluster.spec.paused && !object.spec.paused {
+            progress.observe(now, report);
+        }
         let progress = progress.clone();
         let input = backend_input(pass, memory, object);
         if let Some(first) = input.problems.first() {
