@@ -8,16 +8,20 @@ cache=${MURDER_CLUSTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}}/murder/cluster
 bin=$cache/bin
 images=$cache/images
 
+# A second cluster beside the first: MURDER_CLUSTER_NAME=b MURDER_CLUSTER_PORT=16444 e2e/cluster/up
+suffix=${MURDER_CLUSTER_NAME:+-$MURDER_CLUSTER_NAME}
+
 # What a running cluster writes; `down` removes all of it.
-run=/run/murder-cluster
+run=/run/murder-cluster$suffix
 logs=$run/log pids=$run/pids pki=$run/pki configs=$run/kubeconfig
 nodes_disk=$run/nodes          # a folder a node: images, kubelet state; survives node-crash
 disks=$run/disks               # tmpfs mounts that the `local` volumes are
 shared_volumes=/tmp/hostpath_pv # fixed in the provisioner of the controller manager
 
 # Addresses exist only in the namespaces. Node I is 10.99.0.(10+I) with the pods 10.244.I.0/24.
-core=murder-core               # network namespace: control plane, switch, tests
-machine=murder-node            # murder-node1, murder-node2, ...
+core=murder$suffix-core               # network namespace: control plane, switch, tests
+machine=murder$suffix-node            # murder-node1, murder-node2, ...
+control_group=murder-cluster$suffix # in every hierarchy, with a folder a node
 node_net=10.99.0 core_ip=10.99.0.1
 pod_net=10.244 service_cidr=10.96.0.0/16
 api_service_ip=10.96.0.1 dns_service_ip=10.96.0.10
