@@ -160,12 +160,18 @@ impl Verifiers {
             .map_err(|source| self.file_error("read", source))?;
         let mut loaded = self.loaded.lock().expect("no holder panics");
         if loaded.modified != Some(modified) {
-            let lines = read_lines(&self.path)?;
-            let verifiers = lines.into_iter().filter_map(Line::account).collect();
-            *loaded = Loaded {
-                modified: Some(modified),
-                verifiers: Arc::new(verifiers),
-            };
+            match read_lines(&self.path) {
+                Ok(lines) => {
+                    let verifiers = lines.into_iter().filter_map(Line::account).collect();
+                    loaded.verifiers = Arc::new(verifiers);
+                }
+                // Whoever could log in still can, until the file is mended.
+                Err(error) if loaded.modified.is_some() => {
+                    tracing::error!(event = "accounts_reload_failed", %error);
+                }
+                Err(error) => return Err(error),
+            }
+            loaded.modified = Some(modified);
         }
         Ok(Arc::clone(&loaded.verifiers))
     }
@@ -390,6 +396,34 @@ mod tests {
             }
         }
         assert_eq!(accounts.0.spare.lock().unwrap().len(), 1);
+    }
+
+    /// A mounted Secret is a link to a link to a file, and changes by another link.
+    #[tokio::test]
+    async fn a_changed_file_counts_at_once_and_a_bad_one_leaves_the_old_accounts() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let write = |version: &str, user_name: &str, bad: &str| {
+            let folder = root.join(version);
+            std::fs::create_dir(&folder).unwrap();
+            let file = folder.join("accounts");
+            set_password(&file, &user(user_name), b"secret").unwrap();
+            let text = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, text + bad).unwrap();
+            std::os::unix::fs::symlink(version, root.join("..next")).unwrap();
+            std::fs::rename(root.join("..next"), root.join("..data")).unwrap();
+        };
+        write("1", "alice", "");
+        std::os::unix::fs::symlink("..data/accounts", root.join("accounts")).unwrap();
+        let accounts = FileAccounts::open(&root.join("accounts")).unwrap();
+        write("2", "bob", "");
+        assert!(accounts.exists(&user("bob")).await.unwrap());
+        assert!(!accounts.exists(&user("alice")).await.unwrap());
+        write("3", "carol", "carol\n");
+        assert!(accounts.exists(&user("bob")).await.unwrap());
+        assert!(!accounts.exists(&user("carol")).await.unwrap());
+        write("4", "carol", "");
+        assert!(accounts.exists(&user("carol")).await.unwrap());
     }
 
     #[test]

@@ -101,6 +101,10 @@ pub async fn run(settings: Settings) -> Result<()> {
 
 async fn start(base: &Base, running: &mut Running) -> Result<()> {
     serve_metrics(base, running).await?;
+    if let Some(tls) = &base.tls {
+        let fresh = tls.clone().keep_fresh(base.stopping.clone());
+        running.tasks.spawn(fresh);
+    }
     match base.settings.role {
         Role::Mupdate => roles::mupdate(base, running).await,
         Role::Backend => roles::backend(base, running).await.map(|_| ()),
