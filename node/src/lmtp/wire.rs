@@ -1,12 +1,11 @@
 //! One LMTP connection as the server sees it: bytes into the session, replies out, TLS and login.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use murder_api::Settings;
-use murder_api::settings::parse_network;
 use murder_model::UserName;
 use murder_proto::lmtp::reply::Reply;
 use murder_proto::lmtp::server::{Event, Session, SessionOptions};
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::accounts::{Accounts, Verdict};
 use crate::imap::End;
+use crate::net::networks::Networks;
 use crate::net::{PeerIdentity, Stream, Tls};
 use crate::stop::{Leave, Phase};
 
@@ -51,7 +51,9 @@ impl Wire {
         let is_node = identity.is_some_and(|identity| may_proxy(settings, identity));
         let may_submit = settings.insecure_loopback
             || is_node
-            || peer.is_some_and(|peer| is_trusted(settings, peer.ip()));
+            || peer.is_some_and(|peer| {
+                Networks::new(&settings.lmtp.trusted_networks).contains(peer.ip())
+            });
         let mut session = Session::new(SessionOptions {
             host: settings.name.clone(),
             message_octets_max: settings.lmtp.message_bytes_max,
@@ -86,7 +88,7 @@ impl Wire {
         Self { leave, ..self }
     }
 
-    /// Where the peer is; `None` within one process.
+    /// Where the peer is; `None` within one process, or if it is not known.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
@@ -233,24 +235,4 @@ impl Wire {
 /// Whether a certificate is that of a node of this murder that may submit for others.
 fn may_proxy(settings: &Settings, identity: &PeerIdentity) -> bool {
     identity.cluster == settings.cluster && identity.role.may_proxy()
-}
-
-/// Whether an address is in one of the networks that may submit without login.
-fn is_trusted(settings: &Settings, peer: IpAddr) -> bool {
-    settings
-        .lmtp
-        .trusted_networks
-        .iter()
-        .filter_map(|network| parse_network(network))
-        .any(|(network, prefix)| match (network, peer.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(peer)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-                network.to_bits() & mask == peer.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(peer)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-                network.to_bits() & mask == peer.to_bits() & mask
-            }
-            _ => false,
-        })
 }

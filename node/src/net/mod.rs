@@ -3,6 +3,8 @@
 pub mod dial;
 pub mod identity;
 pub mod listener;
+pub mod networks;
+pub mod proxied;
 pub mod stream;
 pub mod tls;
 

@@ -16,6 +16,7 @@ use crate::frontend::{self, Frontend};
 use crate::imap::login::LoginContext;
 use crate::imap::{End, Identity, Wire, login};
 use crate::mupdate::master::MasterHandle;
+use crate::net::proxied::Proxies;
 use crate::net::{PeerIdentity, Stream, Tls, listener};
 use crate::peer::{self, Service};
 use crate::stop::{Leave, Phase};
@@ -55,15 +56,18 @@ enum Lmtp {
 }
 
 impl Lmtp {
-    async fn serve(self, stream: Stream, peer: SocketAddr, leave: Leave) -> Result<(), End> {
+    async fn serve(
+        self,
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        leave: Leave,
+    ) -> Result<(), End> {
         let leave = Some(leave);
         match self {
             Self::Backend(backend, tls) => {
-                lmtp::serve(backend, tls, stream, Some(peer), None, leave).await
+                lmtp::serve(backend, tls, stream, peer, None, leave).await
             }
-            Self::Proxy(proxy) => {
-                frontend::lmtp::serve(proxy, stream, Some(peer), None, leave).await
-            }
+            Self::Proxy(proxy) => frontend::lmtp::serve(proxy, stream, peer, None, leave).await,
         }
     }
 }
@@ -83,16 +87,22 @@ fn spawn_mail<F, Fut>(
     limit: (usize, &'static [u8]),
     serve: F,
 ) where
-    F: Fn(TcpStream, SocketAddr) -> Fut + Send + 'static,
+    F: Fn(TcpStream, Option<SocketAddr>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
+    let settings = &base.settings;
+    let networks = &settings.listeners.proxy_protocol.networks;
+    let proxies = Proxies::new(networks, settings.role.holds_mailboxes());
     let mut leave = Leave::new(base.phase.clone());
     let closing = async move { leave.reached(Phase::Closing).await };
     let (sessions, (max, refusal)) = (base.sessions.clone(), limit);
-    let counted = move |socket, peer| {
-        let (open, session) = (sessions.open(), serve(socket, peer));
+    let counted = move |mut socket: TcpStream, peer| {
+        let (open, proxies, serve) = (sessions.open(), proxies.clone(), serve.clone());
         async move {
-            session.await;
+            match proxies.client(&mut socket, peer).await {
+                Ok(client) => serve(socket, client).await,
+                Err(error) => tracing::info!(event = "proxy_refused", %peer, %error),
+            }
             drop(open);
         }
     };

@@ -16,5 +16,6 @@ mod delivery;
 mod full;
 mod imap;
 mod limits;
+mod proxied;
 mod stop;
 mod tls;
