@@ -26,7 +26,7 @@ use crate::net::tls::TlsFiles;
 use crate::net::{Tls, listener};
 use crate::server_state::ServerState;
 use crate::stop::{Phase, Sessions};
-use crate::telemetry::{Health, Metrics, health};
+use crate::telemetry::{Health, Metrics, Sources, health};
 use crate::volume;
 use leave::{Signals, leave};
 
@@ -39,6 +39,7 @@ struct Base {
     accounts: Arc<dyn Accounts>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    sources: Arc<Sources>,
     state: Arc<ServerState>,
     tls: Option<Tls>,
     /// For mail: whether connections are taken, whether sessions go on.
@@ -68,7 +69,8 @@ pub async fn run(settings: Settings) -> Result<()> {
         .with_context(|| format!("cannot use {}", settings.data_dir.display()))?;
     let base = Base {
         accounts: Arc::new(FileAccounts::open(&settings.accounts)?),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::of_node(&settings)),
+        sources: Arc::default(),
         health: Arc::new(Health::default()),
         state: Arc::new(state),
         tls: load_tls(&settings)?,
@@ -102,6 +104,8 @@ pub async fn run(settings: Settings) -> Result<()> {
 async fn start(base: &Base, running: &mut Running) -> Result<()> {
     serve_metrics(base, running).await?;
     if let Some(tls) = &base.tls {
+        // Nobody else sets it.
+        let _first = base.sources.tls.set(tls.clone());
         let fresh = tls.clone().keep_fresh(base.stopping.clone());
         running.tasks.spawn(fresh);
     }
@@ -163,6 +167,7 @@ async fn serve_metrics(base: &Base, running: &mut Running) -> Result<()> {
     running.tasks.spawn(flatten(health::serve(
         listener,
         Arc::clone(&base.metrics),
+        Arc::clone(&base.sources),
         Arc::clone(&base.health),
         base.stopping.clone(),
     )));

@@ -17,14 +17,16 @@ mod query;
 mod refusal;
 mod rows;
 mod status;
-mod survey;
+pub(crate) mod survey;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, Uri};
+use axum::middleware::map_response_with_state;
+use axum::response::Response;
 use axum::routing::{get, post};
 use murder_api::Settings;
 use tokio::net::TcpListener;
@@ -32,7 +34,7 @@ use tokio::sync::{Mutex, watch};
 
 use self::commands::TransferCommands;
 use self::master::NameCounts;
-use self::refusal::Refused;
+use self::refusal::{FENCED, Reason, Refused};
 use self::survey::Surveys;
 use crate::backend::Backend;
 use crate::mupdate::master::MasterHandle;
@@ -146,6 +148,7 @@ impl Admin {
 }
 
 fn router(admin: Admin) -> Router {
+    let metrics = Arc::clone(&admin.context.metrics);
     let mut router = Router::new().route("/v1/status", get(status::status));
     if admin.context.master.is_some() {
         router = router
@@ -169,8 +172,16 @@ fn router(admin: Admin) -> Router {
     router
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(map_response_with_state(metrics, count_fenced))
         .layer(DefaultBodyLimit::max(admin.context.limits.body_bytes))
         .with_state(Arc::new(admin))
+}
+
+async fn count_fenced(State(metrics): State<Arc<Metrics>>, response: Response) -> Response {
+    if response.extensions().get() == Some(&Reason(FENCED)) {
+        metrics.node.fenced_commands.inc();
+    }
+    response
 }
 
 async fn unknown_path(uri: Uri) -> Refused {

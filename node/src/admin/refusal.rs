@@ -1,8 +1,8 @@
 //! Refusals: a status of 4xx or 5xx with a word for programs and a sentence for people.
 
-use axum::Json;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use murder_api::admin::ErrorBody;
 use murder_locations::master::MasterError;
 use murder_locations::request::Refusal;
@@ -11,6 +11,13 @@ use murder_store::mail::MailError;
 use super::commands::TransferRefusal;
 use crate::mupdate::master::Stopped;
 use crate::server_state::Fenced;
+
+/// The word for a caller that has been replaced.
+pub(super) const FENCED: &str = "Fenced";
+
+/// The word for programs, beside the answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Reason(pub(super) &'static str);
 
 /// Why a call was refused.
 #[derive(Debug)]
@@ -71,13 +78,14 @@ impl IntoResponse for Refused {
             reason: self.reason.to_owned(),
             message: self.message,
         };
-        (self.status, Json(body)).into_response()
+        let reason = Extension(Reason(self.reason));
+        (self.status, reason, Json(body)).into_response()
     }
 }
 
 impl From<Fenced> for Refused {
     fn from(fenced: Fenced) -> Self {
-        Self::new(StatusCode::CONFLICT, "Fenced", fenced.to_string())
+        Self::new(StatusCode::CONFLICT, FENCED, fenced.to_string())
     }
 }
 
@@ -105,7 +113,7 @@ impl From<Refusal> for Refused {
         match refusal {
             Refusal::NotAllowed(_) => Self::forbidden(message),
             Refusal::UnknownServer => Self::not_found(message),
-            Refusal::Fenced { .. } => Self::new(StatusCode::CONFLICT, "Fenced", message),
+            Refusal::Fenced { .. } => Self::new(StatusCode::CONFLICT, FENCED, message),
             Refusal::AwaitingReports(_) => Self::unavailable(message),
             _ => Self::conflict(message),
         }

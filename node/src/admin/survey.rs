@@ -28,54 +28,54 @@ const LISTING_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Counts {
-    pub(super) owned: u64,
-    pub(super) in_doubt: u64,
-    pub(super) staged: u64,
-    pub(super) grace: u64,
+pub(crate) struct Counts {
+    pub(crate) owned: u64,
+    pub(crate) in_doubt: u64,
+    pub(crate) staged: u64,
+    pub(crate) grace: u64,
     /// Mailboxes, messages and bytes are of the units owned.
-    pub(super) mailboxes: u64,
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
-    pub(super) outbox: u64,
+    pub(crate) mailboxes: u64,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) outbox: u64,
 }
 
 /// Where a unit is.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) root: RootName,
-    pub(super) unit: UnitId,
-    pub(super) partition: Arc<PartitionHandle>,
+pub(crate) struct Place {
+    pub(crate) root: RootName,
+    pub(crate) unit: UnitId,
+    pub(crate) partition: Arc<PartitionHandle>,
 }
 
 /// One count.
 #[derive(Debug)]
-pub(super) struct Survey {
-    pub(super) counts: Counts,
+pub(crate) struct Survey {
+    pub(crate) counts: Counts,
     /// All units but those that are gone, in the order of their roots.
-    pub(super) places: Vec<Place>,
+    pub(crate) places: Vec<Place>,
     at: Instant,
     took: Duration,
 }
 
 /// The last count.
 #[derive(Debug, Default)]
-pub(super) struct Surveys(Mutex<Option<Arc<Survey>>>);
+pub(crate) struct Surveys(Mutex<Option<Arc<Survey>>>);
 
 impl Surveys {
     /// A count as of now.
-    pub(super) async fn now(&self, backend: &Backend) -> Result<Arc<Survey>, MailError> {
+    pub(crate) async fn now(&self, backend: &Backend) -> Result<Arc<Survey>, MailError> {
         self.survey(backend, |_| false).await
     }
 
     /// A count as of now, or of shortly before if counting is costly.
-    pub(super) async fn recent(&self, backend: &Backend) -> Result<Arc<Survey>, MailError> {
+    pub(crate) async fn recent(&self, backend: &Backend) -> Result<Arc<Survey>, MailError> {
         let fits = |last: &Survey| last.at.elapsed() < (last.took * SHARE).min(AGE_MAX);
         self.survey(backend, fits).await
     }
 
     /// An order of the units in which a listing can go on.
-    pub(super) async fn listing(&self, backend: &Backend) -> Result<Arc<Survey>, MailError> {
+    pub(crate) async fn listing(&self, backend: &Backend) -> Result<Arc<Survey>, MailError> {
         let fits = |last: &Survey| last.at.elapsed() < LISTING_AGE_MAX;
         self.survey(backend, fits).await
     }

@@ -158,6 +158,11 @@ impl Directory {
         }
     }
 
+    /// Whether there is a connection now.
+    pub fn is_connected(&self) -> bool {
+        *self.up.borrow()
+    }
+
     /// Counts connections: 0 before the first; changes with each new one.
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.connected.clone()

@@ -111,8 +111,15 @@ fn directory(base: &Base, replica: Option<replica::ReplicaHandle>) -> Result<Dir
         .tls
         .as_ref()
         .context("a node of a murder needs `tls`")?;
-    let started = Directory::start(&base.settings, tls, replica, base.stopping.clone());
-    started.context("a node of a murder needs `mupdate`")
+    let stopping = base.stopping.clone();
+    let started = Directory::start(&base.settings, tls, replica.clone(), stopping);
+    let directory = started.context("a node of a murder needs `mupdate`")?;
+    // A node has one of each.
+    let _first = base.sources.directory.set(directory.clone());
+    if let Some(replica) = replica {
+        let _first = base.sources.replica.set(replica);
+    }
+    Ok(directory)
 }
 
 /// The mailboxes of this node, and the task that forgets what is old.
@@ -133,6 +140,7 @@ async fn open_backend(
         partitions,
     )?;
     let backend = Arc::new(backend);
+    let _first = base.sources.backend.set(Arc::clone(&backend));
     let stopping = base.stopping.clone();
     running
         .tasks

@@ -10,7 +10,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Sources};
 
 /// Whether the node may be sent clients.
 #[derive(Debug, Default)]
@@ -34,6 +34,7 @@ impl Health {
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
+    sources: Arc<Sources>,
     health: Arc<Health>,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
@@ -43,7 +44,10 @@ pub async fn serve(
         .with_state(health)
         .route(
             "/metrics",
-            get(move || std::future::ready(metrics.encode())),
+            get(move || async move {
+                sources.refresh(&metrics).await;
+                metrics.encode()
+            }),
         );
     axum::serve(listener, app)
         .with_graceful_shutdown(async move {

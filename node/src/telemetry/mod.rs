@@ -2,9 +2,11 @@
 
 pub mod health;
 pub mod metrics;
+pub mod sources;
 
 pub use health::Health;
 pub use metrics::Metrics;
+pub use sources::Sources;
 
 use tracing_subscriber::EnvFilter;
 

@@ -20,6 +20,7 @@ use super::message::{
 };
 use crate::backend::UnitPlace;
 use crate::peer::{CONTENT_BYTES_MAX, Link};
+use crate::telemetry::Metrics;
 
 /// A message's content on its way out.
 enum Content {
@@ -57,17 +58,25 @@ pub(super) struct Copier<'a> {
     pub(super) place: UnitPlace,
     /// All changes up to here are durable at the destination.
     pub(super) reached: u64,
+    metrics: &'a Metrics,
     unacknowledged: VecDeque<Sent>,
     steps: u64,
 }
 
 impl<'a> Copier<'a> {
-    pub(super) fn new(link: Link, job: &'a Job, place: UnitPlace, reached: u64) -> Self {
+    pub(super) fn new(
+        link: Link,
+        job: &'a Job,
+        place: UnitPlace,
+        reached: u64,
+        metrics: &'a Metrics,
+    ) -> Self {
         Self {
             link,
             job,
             place,
             reached,
+            metrics,
             unacknowledged: VecDeque::new(),
             steps: 0,
         }
@@ -147,6 +156,7 @@ impl<'a> Copier<'a> {
         }
         self.link.flush().await?;
         self.job.change(|status| status.bytes_sent += bytes);
+        self.metrics.node.transfer_bytes.inc_by(bytes);
         self.unacknowledged.push_back(Sent {
             number: self.steps,
             bare: step.bare,

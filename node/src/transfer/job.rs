@@ -1,6 +1,7 @@
 //! The transfers of a source: which are wanted, which run, and how they went.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use murder_api::admin::{TransferPhase, TransferStatus};
@@ -47,6 +48,7 @@ pub(super) struct Job {
     state: Mutex<State>,
     cancelled: watch::Sender<bool>,
     ended: watch::Sender<bool>,
+    counted: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl Job {
             }),
             cancelled: watch::Sender::new(false),
             ended: watch::Sender::new(false),
+            counted: AtomicBool::new(false),
         })
     }
 
@@ -174,6 +177,11 @@ impl Job {
     pub(super) async fn ended(&self) {
         let mut ended = self.ended.subscribe();
         let _open = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// True once: whoever hears it counts the transfer's end.
+    pub(super) fn count(&self) -> bool {
+        !self.counted.swap(true, Ordering::AcqRel)
     }
 
     fn has_ended(&self) -> bool {

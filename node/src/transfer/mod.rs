@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use murder_api::admin::TransferStatus;
+use murder_api::admin::{TransferPhase, TransferStatus};
 use murder_model::{MoveId, PartitionName, RootName, ServerName, UnitId};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -39,6 +39,7 @@ use crate::directory::{AskError, Directory};
 use crate::net::{PeerIdentity, Tls};
 use crate::peer::{Link, LinkError};
 use crate::stop::stopped;
+use crate::telemetry::metrics::OutcomeLabel;
 use job::{Job, Jobs};
 use message::{Reason, ToDestination};
 
@@ -220,8 +221,20 @@ impl Transfers {
     pub fn cancel(&self, id: &MoveId) -> Result<TransferStatus, TransferRefusal> {
         let job = self.lock_jobs().get(id).ok_or(TransferRefusal::NotFound)?;
         job.cancel()?;
+        if job.status().phase == TransferPhase::Cancelled {
+            self.count(&job, "cancelled");
+        }
         self.wake.notify_one();
         Ok(job.status())
+    }
+
+    fn count(&self, job: &Job, outcome: &'static str) {
+        if job.count() {
+            let transfers = &self.backend.metrics.node.transfers;
+            transfers
+                .get_or_create_owned(&OutcomeLabel { outcome })
+                .inc();
+        }
     }
 
     /// Waits until a transfer has ended. `None`: there is none of that id.

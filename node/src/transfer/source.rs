@@ -51,6 +51,7 @@ struct Ready<'a> {
 impl Transfers {
     /// Runs a job to its end.
     pub(super) async fn run_job(&self, job: &Job) {
+        let begun = Instant::now();
         let mut course = Course::default();
         let attempts_max = self.backend.settings.transfer.attempts_max.max(1);
         let mut pause = AGAIN_FIRST;
@@ -66,6 +67,9 @@ impl Transfers {
                 Ok(()) => {
                     job.set_move(None);
                     tracing::info!(event = "transfer_done", root = %job.root, to = %job.destination);
+                    self.count(job, "done");
+                    let seconds = &self.backend.metrics.node.transfer_seconds;
+                    seconds.observe(begun.elapsed());
                     return job.end(TransferPhase::Done, None);
                 }
                 Err(error) => error,
@@ -80,11 +84,12 @@ impl Transfers {
                 course = Course::default();
             }
             if last {
-                let phase = if cancelled {
-                    TransferPhase::Cancelled
+                let (phase, outcome) = if cancelled {
+                    (TransferPhase::Cancelled, "cancelled")
                 } else {
-                    TransferPhase::Failed
+                    (TransferPhase::Failed, "failed")
                 };
+                self.count(job, outcome);
                 return job.end(phase, Some(error.to_string()));
             }
             job.change(|status| {
@@ -138,7 +143,7 @@ impl Transfers {
 
     /// Everything up to PREPARED. May be dropped at any point: nothing was given away.
     async fn make_ready<'a>(
-        &self,
+        &'a self,
         job: &'a Job,
         course: &mut Course,
         place: UnitPlace,
@@ -187,7 +192,7 @@ impl Transfers {
         if reached == 0 {
             job.change(|status| status.bytes_sent = 0);
         }
-        let mut copier = Copier::new(link, job, place, reached);
+        let mut copier = Copier::new(link, job, place, reached, &self.backend.metrics);
         let mut rows = copier.round().await?;
         job.set_phase(TransferPhase::CatchingUp);
         for _ in 0..ROUNDS_MAX {
@@ -304,7 +309,10 @@ impl Transfers {
             Some(freeze) => freeze.end(phase),
             None => place.gate.set(phase).await,
         }
-        job.change(|status| status.freeze_ms = millis(frozen.elapsed()));
+        let waited = frozen.elapsed();
+        job.change(|status| status.freeze_ms = millis(waited));
+        let metrics = &self.backend.metrics.node;
+        metrics.transfer_freeze_seconds.observe(waited);
         if moved {
             return Ok(());
         }

@@ -117,6 +117,7 @@ async fn lower_fences_are_refused_also_after_a_restart() {
             let fenced = refused("409 Conflict", "Fenced", "fence is below 8");
             assert_eq!(answer, fenced, "{path}");
         }
+        assert_eq!(node.metrics.node.fenced_commands.get(), 4);
         assert!(!mailboxes.backend.state.is_cordoned());
         assert_eq!(*mailboxes.transfers.known.lock().unwrap(), []);
         node.stop().await;

@@ -11,6 +11,7 @@ mod delivery;
 mod early;
 mod hostile;
 mod load;
+mod metrics;
 mod moving;
 mod mupdate;
 mod restored;
