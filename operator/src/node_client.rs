@@ -196,21 +196,20 @@ impl NodeClient {
         root: &RootName,
     ) -> Result<Vec<UnitSummary>, CallError> {
         let mut found = Vec::new();
-        let mut after = begin_before(root);
+        let begin = begin_before(root);
+        // A page from the middle may be of an older order of units; the first page is of now.
+        let first = if begin.is_some() { "?limit=1" } else { "" };
+        let mut page: UnitPage = self.read(node, &format!("/v1/units{first}")).await?;
+        let mut begin = begin.filter(|begin| page.next.as_ref().is_some_and(|next| next < begin));
         for _ in 0..UNIT_PAGES_MAX {
-            let page: UnitPage = match &after {
-                None => self.read(node, "/v1/units").await?,
-                Some(after) => {
-                    let path = format!("/v1/units?limit=100&after={}", escape(after.as_str()));
-                    self.read(node, &path).await?
-                }
-            };
+            let next = page.next.filter(|next| next < root);
             let ours = page.units.into_iter().filter(|unit| unit.root == *root);
             found.extend(ours);
-            after = page.next.filter(|next| next < root);
-            if after.is_none() {
+            let Some(after) = begin.take().or(next) else {
                 return Ok(found);
-            }
+            };
+            let path = format!("/v1/units?limit=100&after={}", escape(after.as_str()));
+            page = self.read(node, &path).await?;
         }
         Err(CallError::Endless)
     }

@@ -1,6 +1,7 @@
 //! `kubectl murder where`: which server has a user, by the master's word and by the servers' own.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
@@ -17,6 +18,9 @@ use crate::{BadInput, output, state};
 
 /// Servers asked at a time.
 const ASKED_MAX: usize = 16;
+
+/// Between two looks.
+const SECOND_LOOK: Duration = Duration::from_millis(2200);
 
 /// Whom to look for.
 #[derive(clap::Args, Clone, Debug)]
@@ -101,8 +105,18 @@ pub(crate) async fn run(
     })
 }
 
-/// Asks the master and every server.
+/// Asks the master and every server, and once more if that does not fit together: a user may have moved meanwhile, and
+/// what nodes list may be two seconds old.
 pub(crate) async fn look(murder: &Murder, nodes: &Nodes, root: &RootName) -> Whereabouts {
+    let found = look_once(murder, nodes, root).await;
+    if found.problems.is_empty() {
+        return found;
+    }
+    tokio::time::sleep(SECOND_LOOK).await;
+    look_once(murder, nodes, root).await
+}
+
+async fn look_once(murder: &Murder, nodes: &Nodes, root: &RootName) -> Whereabouts {
     let mut found = Whereabouts {
         root: root.to_string(),
         ..Whereabouts::default()

@@ -145,9 +145,15 @@ fn of_conditions<'a>(
     conditions: impl IntoIterator<Item = &'a Condition>,
 ) -> impl Iterator<Item = Alert> {
     conditions.into_iter().filter_map(move |found| {
-        let (name, _, urgent) = CONDITIONS
-            .iter()
-            .find(|(name, good, _)| *name == found.type_ && *good != found.status)?;
+        let (name, good, urgent) = CONDITIONS.iter().find(|(name, ..)| *name == found.type_)?;
+        // Trouble that is not known of is none; health that is not known of is no health.
+        let is_fine = match *good {
+            "True" => found.status == "True",
+            _ => found.status != "True",
+        };
+        if is_fine {
+            return None;
+        }
         let message = match found.message.as_str() {
             "" => found.reason.clone(),
             message => format!("{}: {message}", found.reason),
@@ -215,5 +221,41 @@ fn of_nodes(picture: &Picture, alerts: &mut Vec<Alert>) {
             message,
             false,
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+    use serde_json::json;
+
+    use super::of_conditions;
+
+    #[test]
+    fn unknown_health_is_told_and_unknown_trouble_is_not() {
+        let conditions = [
+            ("Ready", "Unknown"),
+            ("NodeDraining", "Unknown"),
+            ("DrainStalled", "True"),
+            ("Serving", "True"),
+            ("Schedulable", "False"),
+        ];
+        let conditions: Vec<Condition> = conditions
+            .iter()
+            .map(|(name, status)| {
+                let condition = json!({
+                    "type": name, "status": status, "reason": "Why", "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"
+                });
+                serde_json::from_value(condition).unwrap()
+            })
+            .collect();
+        let alerts = of_conditions("backend/be-a", &conditions);
+        let named: Vec<_> = alerts.map(|alert| (alert.name, alert.urgent)).collect();
+        let expected = [
+            ("Ready".to_owned(), true),
+            ("DrainStalled".to_owned(), false),
+        ];
+        assert_eq!(named, expected);
     }
 }
