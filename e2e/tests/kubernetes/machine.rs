@@ -64,7 +64,7 @@ async fn a_machine_is_drained_whose_volume_cannot_follow() {
     let kube = kube().await;
     let text = format!(
         "{CLUSTER}{}{}{FRONTEND}",
-        backend("be-a", "local", "200Mi"),
+        backend("be-a", "local", "900Mi"),
         backend("be-b", "shared", "1Gi"),
     );
     let murder = KubeMurder::up(&kube, "e2e-immovable", &text, USERS)

@@ -16,7 +16,7 @@ async fn a_drain_without_room_says_so_and_goes_on_with_another_backend() {
     let text = format!(
         "{CLUSTER}{}{}{FRONTEND}",
         backend("be-a", "shared", "1Gi"),
-        backend("be-b", "local-small", "60Mi"),
+        backend("be-b", "local-small", "300Mi"),
     );
     let murder = KubeMurder::up(&kube, "e2e-space", &text, USERS)
         .await
@@ -58,7 +58,7 @@ async fn fill(murder: &KubeMurder) {
         "0123456789abcde\r\n".repeat(1 << 18)
     );
     let mut session = Session::connect(party.doors[0].lmtp).await.unwrap();
-    for number in 0..16 {
+    for number in 0..28 {
         let user = &party.users[number % party.users.len()];
         let recipient = Address::new(user.clone(), Some("example.org".to_owned()));
         let (_, failure) = session

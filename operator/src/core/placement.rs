@@ -9,6 +9,10 @@ use murder_model::{MoveId, ServerName};
 
 use super::observe::{BackendView, Record, Wish, World};
 
+/// Most that a drain leaves free on a destination, whatever its share: a large volume that is shared with others may
+/// never have more.
+const HEADROOM_BYTES_MAX: u64 = 8 << 30;
+
 /// Why no placement was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PlacementProblem {
@@ -150,7 +154,8 @@ fn room_of(world: &World, backend: &BackendView) -> Room {
     let rooms = partitions
         .filter(|partition| partition.failed.is_none())
         .map(|partition| {
-            let headroom = partition.total_bytes / 100 * world.cluster.headroom_percent;
+            let share = partition.total_bytes / 100 * world.cluster.headroom_percent;
+            let headroom = share.min(HEADROOM_BYTES_MAX);
             (
                 partition.free_bytes.saturating_sub(headroom),
                 partition.total_bytes,
