@@ -252,7 +252,8 @@ pub struct TransferList {
 pub struct SetTransferRate {
     /// The caller's leadership.
     pub fence: Fence,
-    /// Bytes a second; 0: no limit.
+    /// Bytes a second; 0: no limit. As much as keeps destinations from taking silence for death, some
+    /// 17 KiB/s for each of `transfer.parallel`, is always allowed.
     pub bytes_per_second: u64,
 }
 

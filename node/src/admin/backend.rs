@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use murder_api::admin::{
-    BackendStatus, Fenced, NodeStatus, PartitionStatus, SetCordon, StartTransfer, TransferList,
-    TransferStatus, UnitPage, UnitSummary,
+    BackendStatus, Fenced, NodeStatus, PartitionStatus, SetCordon, SetTransferRate, StartTransfer,
+    TransferList, TransferStatus, UnitPage, UnitSummary,
 };
 use murder_model::{Fence, MoveId, PartitionName, UnitState};
 use murder_store::mail::{MailError, UnitRow, unit};
@@ -20,12 +20,12 @@ use super::refusal::Refused;
 use super::status::node_status;
 use super::survey::{Place, Survey};
 use super::{Admin, BackendPart};
-use crate::backend::Backend;
 use crate::backend::partition::PartitionHandle;
 use crate::server_state::ServerState;
 
 /// What `GET /v1/status` has of a node with mailboxes.
-pub(super) fn status(backend: &Backend, survey: &Survey) -> BackendStatus {
+pub(super) fn status(part: &BackendPart, survey: &Survey) -> BackendStatus {
+    let backend = &part.backend;
     let counts = survey.counts;
     BackendStatus {
         server_id: backend.state.server_id(),
@@ -41,7 +41,10 @@ pub(super) fn status(backend: &Backend, survey: &Survey) -> BackendStatus {
         bytes: counts.bytes,
         outbox: counts.outbox,
         held: backend.held.load(Ordering::Acquire),
-        transfer_bytes_per_second: 0,
+        transfer_bytes_per_second: part
+            .transfers
+            .as_ref()
+            .map_or(0, |transfers| transfers.rate()),
         partitions: backend.partitions().iter().map(partition_status).collect(),
     }
 }
@@ -183,6 +186,26 @@ fn bad_id(error: murder_model::IdError) -> Refused {
     Refused::bad_request(error.to_string())
 }
 
+/// `POST /v1/transfer-rate`.
+pub(super) async fn transfer_rate(
+    State(admin): State<Arc<Admin>>,
+    Body(call): Body<SetTransferRate>,
+) -> Result<Json<NodeStatus>, Refused> {
+    let transfers = commands(&admin)?;
+    let state = Arc::clone(&part(&admin)?.backend.state);
+    let command = blocking(move || {
+        admit(&state, call.fence)?;
+        transfers.set_rate(call.bytes_per_second);
+        tracing::info!(
+            event = "transfer_rate_set",
+            bytes_per_second = call.bytes_per_second
+        );
+        Ok(())
+    });
+    admin.in_turn(command).await?;
+    node_status(&admin).await.map(Json)
+}
+
 /// `POST /v1/cordon`.
 pub(super) async fn cordon(
     State(admin): State<Arc<Admin>>,
@@ -204,11 +227,12 @@ pub(super) async fn deactivate(
 ) -> Result<Json<NodeStatus>, Refused> {
     let commanded = Arc::clone(&admin);
     let command = async move {
-        let backend = &part(&commanded)?.backend;
+        let part = part(&commanded)?;
+        let backend = &part.backend;
         let state = Arc::clone(&backend.state);
         blocking(move || admit(&state, call.fence)).await?;
         let survey = commanded.surveys.now(backend).await?;
-        still_holds(&status(backend, &survey))?;
+        still_holds(&status(part, &survey))?;
         let state = Arc::clone(&backend.state);
         blocking(move || state.deactivate().map_err(not_recorded)).await
     };

@@ -21,6 +21,13 @@ pub trait TransferCommands: Send + Sync + std::fmt::Debug {
     /// Withdraws a transfer that has not released its unit. One that is cancelled already is told
     /// again.
     fn cancel(&self, id: &MoveId) -> Result<TransferStatus, TransferRefusal>;
+
+    /// Bounds what all transfers send together, in bytes a second; 0: not at all. It counts at once and
+    /// until the node ends.
+    fn set_rate(&self, bytes_per_second: u64);
+
+    /// The bound that was set.
+    fn rate(&self) -> u64;
 }
 
 /// Why a transfer is not started or cancelled; nothing was changed.

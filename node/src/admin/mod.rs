@@ -166,6 +166,7 @@ fn router(admin: Admin) -> Router {
                 get(backend::transfers).post(backend::start),
             )
             .route("/v1/transfers/{id}/cancel", post(backend::cancel))
+            .route("/v1/transfer-rate", post(backend::transfer_rate))
             .route("/v1/cordon", post(backend::cordon))
             .route("/v1/deactivate", post(backend::deactivate));
     }

@@ -21,7 +21,7 @@ pub(super) async fn node_status(admin: &Admin) -> Result<NodeStatus, Refused> {
     let backend = match &context.backend {
         Some(part) => {
             let survey = admin.surveys.recent(&part.backend).await?;
-            Some(backend::status(&part.backend, &survey))
+            Some(backend::status(part, &survey))
         }
         None => None,
     };

@@ -24,6 +24,14 @@ impl TransferCommands for Transfers {
     fn cancel(&self, id: &MoveId) -> Result<TransferStatus, commands::TransferRefusal> {
         Self::cancel(self, id).map_err(refusal)
     }
+
+    fn set_rate(&self, bytes_per_second: u64) {
+        Self::set_rate(self, bytes_per_second);
+    }
+
+    fn rate(&self) -> u64 {
+        Self::rate(self)
+    }
 }
 
 fn refusal(refusal: TransferRefusal) -> commands::TransferRefusal {

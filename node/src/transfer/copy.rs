@@ -18,6 +18,7 @@ use super::job::Job;
 use super::message::{
     STEP_BYTES_MAX, STEP_ROWS_MAX, STEPS_UNACKNOWLEDGED_MAX, Step, ToDestination, ToSource,
 };
+use super::rate::Rate;
 use crate::backend::UnitPlace;
 use crate::peer::{CONTENT_BYTES_MAX, Link};
 use crate::telemetry::Metrics;
@@ -58,6 +59,9 @@ pub(super) struct Copier<'a> {
     pub(super) place: UnitPlace,
     /// All changes up to here are durable at the destination.
     pub(super) reached: u64,
+    /// Writes wait for it: the rate must not make them wait longer.
+    pub(super) is_urgent: bool,
+    rate: &'a Rate,
     metrics: &'a Metrics,
     unacknowledged: VecDeque<Sent>,
     steps: u64,
@@ -69,13 +73,15 @@ impl<'a> Copier<'a> {
         job: &'a Job,
         place: UnitPlace,
         reached: u64,
-        metrics: &'a Metrics,
+        (rate, metrics): (&'a Rate, &'a Metrics),
     ) -> Self {
         Self {
             link,
             job,
             place,
             reached,
+            is_urgent: false,
+            rate,
             metrics,
             unacknowledged: VecDeque::new(),
             steps: 0,
@@ -146,11 +152,16 @@ impl<'a> Copier<'a> {
             again: step.again,
         };
         let bytes: u64 = message.contents.iter().flatten().sum();
+        let rows = |row: &TransferRow| row.key.len() as u64 + row.value.len() as u64;
+        self.pay(message.rows.iter().map(rows).sum()).await;
         self.link.send(&ToDestination::Rows(message)).await?;
         for content in step.contents.into_iter().flatten() {
             match content {
                 Content::Whole(bytes) if bytes.is_empty() => {}
-                Content::Whole(bytes) => self.link.send_content(&bytes).await?,
+                Content::Whole(bytes) => {
+                    self.pay(bytes.len() as u64).await;
+                    self.link.send_content(&bytes).await?;
+                }
                 Content::Pieces(blob) => self.send_pieces(blob).await?,
             }
         }
@@ -164,6 +175,15 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
+    /// Waits for its turn under the node's rate.
+    async fn pay(&self, bytes: u64) {
+        if self.is_urgent {
+            self.rate.owe(bytes).await;
+        } else {
+            self.rate.take(bytes).await;
+        }
+    }
+
     async fn send_pieces(&mut self, blob: Blob) -> Result<(), TransferError> {
         let mut start = 0;
         while start < blob.length() {
@@ -171,6 +191,7 @@ impl<'a> Copier<'a> {
             let piece = blob.clone();
             let piece = spawn_blocking(move || piece.read(start..end)).await;
             let piece = piece.expect("reading a blob does not panic")?;
+            self.pay(end - start).await;
             self.link.send_content(&piece).await?;
             start = end;
         }

@@ -19,6 +19,7 @@ mod destination;
 mod grant;
 mod job;
 pub mod message;
+mod rate;
 mod resume;
 mod settle;
 mod source;
@@ -37,16 +38,21 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::backend::{Backend, EventError};
 use crate::directory::{AskError, Directory};
 use crate::net::{PeerIdentity, Tls};
-use crate::peer::{Link, LinkError};
+use crate::peer::{CONTENT_BYTES_MAX, Link, LinkError};
 use crate::stop::stopped;
 use crate::telemetry::metrics::OutcomeLabel;
 use job::{Job, Jobs};
 use message::{Reason, ToDestination};
+use rate::Rate;
 
 pub use job::TransferRefusal;
 
 /// How often copies whose time has come are looked for.
 const TICK: Duration = Duration::from_secs(30);
+
+/// However low the rate, each transfer sends something within this time, so that its destination knows
+/// it alive.
+const TURNS_LIMIT: Duration = Duration::from_secs(15);
 
 /// Why one try of a transfer ended. Nothing was given away.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +120,7 @@ pub struct Transfers {
     tls: Tls,
     jobs: Mutex<Jobs>,
     wake: Notify,
+    rate: Rate,
     /// Who writes to the copy of a unit here.
     stays: Mutex<HashMap<UnitId, Arc<stage::Stay>>>,
     room: stage::Room,
@@ -125,11 +132,15 @@ pub struct Transfers {
 impl Transfers {
     /// Nothing is done before [`Self::run`].
     pub fn new(backend: Arc<Backend>, tls: Tls) -> Arc<Self> {
+        let parallel = backend.settings.transfer.parallel as u64;
+        // Each sends one piece in a turn.
+        let lowest = parallel * CONTENT_BYTES_MAX as u64 / TURNS_LIMIT.as_secs();
         Arc::new(Self {
             backend,
             tls,
             jobs: Mutex::default(),
             wake: Notify::new(),
+            rate: Rate::new(lowest),
             stays: Mutex::default(),
             room: stage::Room::default(),
             grace: Mutex::default(),
@@ -215,6 +226,16 @@ impl Transfers {
     /// All transfers from here, running or lately ended, in order of their start.
     pub fn list(&self) -> Vec<TransferStatus> {
         self.lock_jobs().list()
+    }
+
+    /// Bounds what all transfers from here send together, in bytes a second; 0: not at all.
+    pub fn set_rate(&self, bytes_per_second: u64) {
+        self.rate.set(bytes_per_second);
+    }
+
+    /// The bound that was set.
+    pub fn rate(&self) -> u64 {
+        self.rate.get()
     }
 
     /// Withdraws a transfer that has not given the unit away; what has ended stays as it is.

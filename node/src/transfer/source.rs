@@ -192,7 +192,13 @@ impl Transfers {
         if reached == 0 {
             job.change(|status| status.bytes_sent = 0);
         }
-        let mut copier = Copier::new(link, job, place, reached, &self.backend.metrics);
+        let mut copier = Copier::new(
+            link,
+            job,
+            place,
+            reached,
+            (&self.rate, &self.backend.metrics),
+        );
         let mut rows = copier.round().await?;
         job.set_phase(TransferPhase::CatchingUp);
         for _ in 0..ROUNDS_MAX {
@@ -225,6 +231,7 @@ impl Transfers {
         }
         let frozen = Instant::now();
         copier.job.set_phase(TransferPhase::Frozen);
+        copier.is_urgent = true;
         let deadline = tokio::time::Instant::from_std(frozen) + budget;
         let prepared = timeout_at(deadline, prepare(&mut copier, attempt)).await;
         let waited = frozen.elapsed();

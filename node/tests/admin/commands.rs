@@ -109,6 +109,10 @@ async fn lower_fences_are_refused_also_after_a_restart() {
         ("/v1/cordon", r#"{"fence":7,"cordoned":true}"#.to_owned()),
         ("/v1/deactivate", r#"{"fence":7}"#.to_owned()),
         ("/v1/transfers", start(7)),
+        (
+            "/v1/transfer-rate",
+            r#"{"fence":7,"bytesPerSecond":1}"#.to_owned(),
+        ),
         (&cancel, r#"{"fence":7}"#.to_owned()),
     ];
     for _ in 0..2 {
@@ -117,13 +121,43 @@ async fn lower_fences_are_refused_also_after_a_restart() {
             let fenced = refused("409 Conflict", "Fenced", "fence is below 8");
             assert_eq!(answer, fenced, "{path}");
         }
-        assert_eq!(node.metrics.node.fenced_commands.get(), 4);
+        assert_eq!(node.metrics.node.fenced_commands.get(), 5);
         assert!(!mailboxes.backend.state.is_cordoned());
         assert_eq!(*mailboxes.transfers.known.lock().unwrap(), []);
         node.stop().await;
         mailboxes = Mailboxes::open(&authority);
         (node, tls) = mailboxes.admin(&authority).await;
     }
+}
+
+#[tokio::test]
+async fn a_transfer_rate_counts_at_once_and_is_told() {
+    let authority = Authority::new();
+    let mailboxes = Mailboxes::open(&authority);
+    let (node, tls) = mailboxes.admin(&authority).await;
+    for rate in [1_500_000, 0] {
+        let body = format!(r#"{{"fence":3,"bytesPerSecond":{rate}}}"#);
+        let answer = node.post(&tls, "/v1/transfer-rate", &body).await;
+        let told = format!(r#""transferBytesPerSecond":{rate},"#);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(
+            answer.contains(&told) && answer.contains(r#""fence":3,"#),
+            "{answer}"
+        );
+        assert_eq!(mailboxes.transfers.rate.load(Ordering::Acquire), rate);
+    }
+    let (single, tls) = mailboxes.alone(&authority).await;
+    let answer = single.post(
+        &tls,
+        "/v1/transfer-rate",
+        r#"{"fence":3,"bytesPerSecond":9}"#,
+    );
+    let refusal = refused(
+        "409 Conflict",
+        "Conflict",
+        "a single server has nobody to transfer to",
+    );
+    assert_eq!(answer.await, refusal);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A server's mailboxes on disks in memory.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use murder_api::admin::{TransferPhase, TransferStatus};
@@ -238,6 +239,7 @@ pub(crate) fn new_message(number: u8) -> NewMessage<'static> {
 pub(crate) struct Transfers {
     pub(crate) known: Mutex<Vec<TransferStatus>>,
     pub(crate) refusal: Mutex<Option<TransferRefusal>>,
+    pub(crate) rate: AtomicU64,
     /// Locked by a test that wants calls to take long.
     pub(crate) gate: Mutex<()>,
 }
@@ -287,5 +289,13 @@ impl TransferCommands for Transfers {
         let found = found.ok_or(TransferRefusal::NotFound)?;
         found.phase = TransferPhase::Cancelled;
         Ok(found.clone())
+    }
+
+    fn set_rate(&self, bytes_per_second: u64) {
+        self.rate.store(bytes_per_second, Ordering::Release);
+    }
+
+    fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Acquire)
     }
 }

@@ -312,3 +312,30 @@ async fn a_shared_tree_moves_with_what_each_reader_has_seen() {
         .read(move |rows| effective_seen(rows, &row.id, &bob));
     assert_eq!(read.await.unwrap().0, UidSet::range(2, 4));
 }
+
+/// The rate is that of the whole node and counts for what is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_that_would_take_minutes_is_done_once_its_rate_is_lifted() {
+    let murder = Murder::start().await;
+    let a = murder.backend("be-a", "").await;
+    let b = murder.backend("be-b", "").await;
+    let root = alice();
+    a.create(&root).await;
+    for number in 0..20 {
+        a.add(&format!("large-{number}"), 1 << 20).await.unwrap();
+    }
+    a.transfers().set_rate(1);
+    assert_eq!((a.transfers().rate(), b.transfers().rate()), (1, 0));
+    let id = a.start_move(&root, &b);
+    until("something is sent", || async {
+        a.status(&id).bytes_sent > 0
+    })
+    .await;
+    let status = a.status(&id);
+    assert_eq!(status.phase, TransferPhase::Copying);
+    assert!(status.bytes_sent < status.bytes_total / 4, "{status:?}");
+    a.transfers().set_rate(0);
+    let ended = a.transfers().wait(&id).await.unwrap();
+    assert_eq!(ended.phase, TransferPhase::Done, "{ended:?}");
+    assert!(ended.bytes_sent >= ended.bytes_total);
+}
