@@ -3,6 +3,8 @@
 //! Both come from PATH, with the cluster of KUBECONFIG. Pod and Service addresses must be reachable from here: for the
 //! cluster of this repository run the program by `e2e/cluster/enter`.
 
+pub mod demo;
+mod machine;
 mod murder;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::sleep;
 
+pub use machine::Frozen;
 pub use murder::{KubeMurder, USERS};
 
 /// Time between two looks.

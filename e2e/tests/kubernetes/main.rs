@@ -8,10 +8,12 @@
 mod create;
 mod delete;
 mod drain;
+mod leader;
 mod load;
 mod machine;
 mod operator;
 mod pods;
+mod policies;
 mod refusals;
 mod scale;
 mod space;
