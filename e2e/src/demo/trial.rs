@@ -58,7 +58,8 @@ pub struct TlsDoor {
 }
 
 impl Door {
-    async fn login(&self, user: &str, password: &str) -> Result<Session> {
+    /// A session of a user.
+    pub async fn login(&self, user: &str, password: &str) -> Result<Session> {
         match &self.tls {
             None => Session::login(self.imap, user, password).await,
             Some(TlsDoor { config, name }) => {

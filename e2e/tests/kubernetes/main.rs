@@ -11,13 +11,17 @@ mod drain;
 mod leader;
 mod load;
 mod machine;
+mod observing;
 mod operator;
+mod paused;
 mod pods;
 mod policies;
 mod refusals;
 mod scale;
+mod sessions;
 mod space;
 mod teardown;
+mod throttle;
 mod traces;
 mod update;
 

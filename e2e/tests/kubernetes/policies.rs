@@ -76,3 +76,31 @@ async fn policies_and_budgets_are_there() {
     }
     murder.down().await.unwrap();
 }
+
+/// Row 53: the admin interface talks to nobody without a certificate of the murder.
+#[tokio::test]
+async fn the_admin_interface_wants_a_certificate() {
+    let kube = kube().await;
+    let text = manifests(&["be-a"]);
+    let murder = KubeMurder::up(&kube, "e2e-admin", &text, 1).await.unwrap();
+    let pod = murder.get("pod", "be-a-0").await.unwrap();
+    let address = pod["status"]["podIP"].as_str().unwrap();
+    let output = tokio::process::Command::new("curl")
+        .args([
+            "-sS",
+            "-k",
+            "--max-time",
+            "10",
+            &format!("https://{address}:8443/v1/status"),
+        ])
+        .output()
+        .await
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{output:?}");
+    assert!(
+        error.contains("certificate required") || error.contains("alert"),
+        "{error}"
+    );
+    murder.down().await.unwrap();
+}
