@@ -1,9 +1,11 @@
 //! A Kubernetes that tests and the demonstration drive with `kubectl` and `helm`, as a person would.
 //!
-//! Both come from PATH, with the cluster of KUBECONFIG. Pod and Service addresses must be reachable from here: for the
-//! cluster of this repository run the program by `e2e/cluster/enter`.
+//! Both come from PATH, with the cluster of KUBECONFIG. Service addresses must be reachable from here: for the cluster of
+//! this repository run the program by `e2e/cluster/enter`. For others, `E2E_REACH=forward` reaches Services by
+//! `kubectl port-forward`.
 
 pub mod demo;
+mod forward;
 mod machine;
 mod murder;
 

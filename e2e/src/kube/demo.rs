@@ -28,7 +28,7 @@ const READY_LIMIT: Duration = Duration::from_secs(180);
 const DELETE_LIMIT: Duration = Duration::from_secs(300);
 
 /// Who may deliver without login is for each site to say; here everybody in the cluster.
-const TRUSTED: &str = r#"{"spec":{"lmtpTrustedNetworks":["10.0.0.0/8"]}}"#;
+const TRUSTED: &str = r#"{"spec":{"lmtpTrustedNetworks":["10.0.0.0/8","127.0.0.0/8"]}}"#;
 
 /// What to do.
 #[derive(Clone, Debug)]

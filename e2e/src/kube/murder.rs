@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::Kube;
+use super::forward::Forward;
 use crate::demo::{Door, Party, TlsDoor};
 
 /// Users of a murder.
@@ -38,6 +39,7 @@ pub struct KubeMurder {
     /// Its name.
     pub name: String,
     users: Vec<String>,
+    forwards: Mutex<Vec<Forward>>,
 }
 
 impl KubeMurder {
@@ -79,6 +81,7 @@ impl KubeMurder {
             namespace: namespace.to_owned(),
             name: "mc".to_owned(),
             users,
+            forwards: Mutex::default(),
         })
     }
 
@@ -119,14 +122,9 @@ impl KubeMurder {
 
     /// Who takes part in a load, through the Frontend's Service.
     pub async fn party(&self) -> Result<Party> {
-        let service = self.get("service", "fe").await?;
-        let address = service["spec"]["clusterIP"]
-            .as_str()
-            .context("the Service has no address")?;
-        let at = |port: u16| -> Result<SocketAddr> { Ok(SocketAddr::new(address.parse()?, port)) };
         let door = Door {
-            imap: at(993)?,
-            lmtp: at(24)?,
+            imap: self.service(993).await?,
+            lmtp: self.service(24).await?,
             tls: Some(TlsDoor {
                 config: self.tls().await?,
                 name: format!("fe.{}.svc", self.namespace),
@@ -138,6 +136,23 @@ impl KubeMurder {
             password: PASSWORD.to_owned(),
             admin: Some((ADMIN.to_owned(), PASSWORD.to_owned())),
         })
+    }
+
+    /// Where a port of the Frontend's Service is reached.
+    async fn service(&self, port: u16) -> Result<SocketAddr> {
+        if Forward::is_wanted() {
+            let forward = Forward::start(&self.kube, &self.namespace, "fe", port).await?;
+            let address = forward.address();
+            let forwards = self.forwards.lock();
+            forwards
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(forward);
+            return Ok(address);
+        }
+        let service = self.get("service", "fe").await?;
+        let address = service["spec"]["clusterIP"].as_str();
+        let address = address.context("the Service has no address")?;
+        Ok(SocketAddr::new(address.parse()?, port))
     }
 
     /// TLS that trusts the murder's authority.

@@ -73,5 +73,5 @@ spec:
   clusterRef: {name: mc}
   replicas: 2
   drainTimeout: 5s
-  lmtpTrustedNetworks: [10.0.0.0/8]
+  lmtpTrustedNetworks: [10.0.0.0/8, 127.0.0.0/8]
 ";
