@@ -15,7 +15,8 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use murder_api::admin::{
     ErrorBody, Fenced, NodeStatus, Retire, RowPage, ServerList, ServerStatus, SetCordon,
-    StartTransfer, TransferList, TransferStatus, UnitOfRecord, UnitPage, UnitSummary,
+    SetTransferRate, StartTransfer, TransferList, TransferStatus, UnitOfRecord, UnitPage,
+    UnitSummary,
 };
 use murder_model::{Fence, MoveId, RootName, ServerId, ServerName};
 use rustls::pki_types::pem::PemObject as _;
@@ -258,6 +259,19 @@ impl NodeClient {
         let fence = self.fence;
         self.write(node, "/v1/cordon", &SetCordon { fence, cordoned })
             .await
+    }
+
+    /// Limits what all transfers away from a node send together, in bytes each second; 0 is no limit.
+    pub async fn transfer_rate(
+        &self,
+        node: &impl Endpoint,
+        bytes_per_second: u64,
+    ) -> Result<NodeStatus, CallError> {
+        let rate = SetTransferRate {
+            fence: self.fence,
+            bytes_per_second,
+        };
+        self.write(node, "/v1/transfer-rate", &rate).await
     }
 
     /// Tells a backend to serve nothing any more.

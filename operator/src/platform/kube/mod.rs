@@ -31,6 +31,7 @@ mod orphans;
 mod pass;
 mod pool;
 mod publish;
+mod rates;
 mod run;
 mod secret_data;
 mod secrets;

@@ -153,6 +153,7 @@ pub(super) async fn pass(
             node_client: &client,
             memory: &mut memory,
         };
+        super::rates::apply(&acting).await;
         carry_out(&mut acting, &plan, &mut problems).await?;
     }
     let said = Pass {
