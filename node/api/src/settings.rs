@@ -68,7 +68,8 @@ pub struct Settings {
     pub partitions: Vec<Partition>,
     /// Where the node listens. A listener that is left out is off.
     pub listeners: Listeners,
-    /// How others reach this node. Default: the addresses of `listeners`.
+    /// Host under which others reach this node, looked up anew for each connection. Default: the hosts of
+    /// `listeners`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<String>,
     /// Certificate, key and authority for node-to-node traffic. Without them the node serves alone.

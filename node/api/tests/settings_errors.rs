@@ -159,3 +159,13 @@ fn proxies_and_the_end_of_a_node_are_checked() {
         "s.yaml:10: stop.acceptSeconds: 6 is not between 0 and 5"
     );
 }
+
+#[test]
+fn what_a_node_advertises_is_a_host() {
+    let good = format!("{GOOD}advertise: be-a-0.be-a.mail.svc\n");
+    assert!(Settings::parse(Path::new("s.yaml"), &good).is_ok());
+    assert_eq!(
+        error(&format!("{GOOD}advertise: be-a-0:1143\n")),
+        "s.yaml:10: advertise: \"be-a-0:1143\" is not a host; ports are those of `listeners`"
+    );
+}

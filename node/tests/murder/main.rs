@@ -14,6 +14,7 @@ mod load;
 mod metrics;
 mod moving;
 mod mupdate;
+mod pods;
 mod restored;
 mod routing;
 mod single;

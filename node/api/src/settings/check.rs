@@ -98,6 +98,10 @@ impl Settings {
                 found.push((key, message));
             }
         }
+        if let Some(host) = self.advertise.as_deref().filter(|host| !is_host(host)) {
+            let message = format!("{host:?} is not a host; ports are those of `listeners`");
+            found.push(("advertise", message));
+        }
         let needs_tls = [
             ("listeners.imaps", &self.listeners.imaps),
             ("listeners.transfer", &self.listeners.transfer),
