@@ -19,6 +19,7 @@ async fn a_murder_with_mail_is_deleted_only_with_the_confirmation() {
         .unwrap();
     under_load(&murder, async { Ok(()) }).await;
     let namespace = &murder.namespace;
+    let before = murder.get("deployment", "fe").await.unwrap();
     kube.kubectl(&[
         "-n",
         namespace,
@@ -38,7 +39,9 @@ async fn a_murder_with_mail_is_deleted_only_with_the_confirmation() {
         condition(&held, "DeletionBlocked").2.contains("mailboxes"),
         "{held}"
     );
-    under_load(&murder, async { Ok(()) }).await;
+    let frontend = murder.get("deployment", "fe").await.unwrap();
+    assert_eq!(frontend["metadata"]["generation"], 1, "{frontend}");
+    assert_eq!(frontend["metadata"]["uid"], before["metadata"]["uid"]);
     let patch = r#"{"spec":{"deletionPolicy":"Abandon","confirmation":"mc"}}"#;
     kube.patch(namespace, "murdercluster", "mc", patch)
         .await

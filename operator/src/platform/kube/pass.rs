@@ -96,7 +96,10 @@ pub(super) async fn pass(
         return Ok(REST);
     };
     let client = node_client(context, &objects, &mut memory, &credentials).await?;
-    let asked = observe::asked(&objects, memory.settled, &memory.leaving);
+    let going = objects.cluster.metadata.deletion_timestamp.is_some();
+    // Whether a deleted murder holds mail is never judged by what was heard earlier.
+    let settled = memory.settled && !going;
+    let asked = observe::asked(&objects, settled, &memory.leaving);
     memory.reports.ask(&client, asked).await;
     let client = outrank(context, &objects, &mut memory, &credentials, client).await?;
     let places = observe::places(&context.client, &context.stores, &objects, &mut memory).await;
@@ -110,7 +113,6 @@ pub(super) async fn pass(
         now_ms: now_ms(),
     };
     let world = sight.world(&mut memory)?;
-    let going = objects.cluster.metadata.deletion_timestamp.is_some();
     let deletion = going.then(|| teardown::verdict(&objects, &world));
     if let Some(Ok(())) = &deletion
         && teardown::tear_down(context, &objects).await?
