@@ -385,13 +385,9 @@ impl Acting<'_> {
     }
 
     fn address(&self, pod: &str) -> anyhow::Result<NodeAddress> {
-        let asked = super::observe::asked(self.objects, true, &self.memory.leaving);
-        let asked = asked.into_iter().find(|asked| asked.pod == pod);
-        let asked = asked.with_context(|| format!("{pod} has no address"))?;
-        Ok(NodeAddress {
-            address: asked.address,
-            tls_name: asked.tls_name,
-        })
+        let found = self.objects.pods.get(pod);
+        let address = found.and_then(|pod| super::observe::admin_address(pod));
+        address.with_context(|| format!("{pod} has no address"))
     }
 }
 

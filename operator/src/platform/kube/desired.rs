@@ -13,10 +13,8 @@ use serde_json::Value;
 use super::objects::{Objects, REVISION, claim_name};
 use super::watch::Stores;
 use crate::crd::UpdateStrategy;
+use crate::resources::names::INPUTS_ANNOTATION as INPUTS;
 use crate::resources::{Defaults, Murder, Workload};
-
-/// Annotation of a workload: what its user asked for.
-const INPUTS: &str = "murder.rs/inputs";
 
 /// A workload, and what of it is due.
 pub(super) struct Rendered {

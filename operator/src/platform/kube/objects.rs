@@ -11,9 +11,8 @@ use super::context::Key;
 use super::watch::{BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL, Stores};
 use crate::core::PodView;
 use crate::crd::{Backend, Frontend, MurderCluster};
+pub(super) use crate::resources::names::REVISION_ANNOTATION as REVISION;
 
-/// Annotation of the pod template: what its settings and template are.
-pub(super) const REVISION: &str = "murder.rs/revision";
 /// Annotation of a pod that was ready once.
 pub(super) const SERVED: &str = "murder.rs/served";
 /// Annotation of a claim: the identity on the volume.

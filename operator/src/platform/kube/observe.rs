@@ -21,6 +21,7 @@ use crate::crd::{
     Backend, BackendDeletion, DesiredState, MurderCluster, NodeDrain, RebalanceMode,
     VolumeRetention,
 };
+use crate::node_client::NodeAddress;
 use crate::resources::settings::duration_ms;
 
 /// Port of the admin interface in pods.
@@ -146,26 +147,33 @@ pub(super) fn asked(objects: &Objects, settled: bool, leaving: &BTreeSet<String>
     let propose = objects.cluster.spec.rebalance.mode == RebalanceMode::Propose;
     let mut asked = Vec::new();
     for (name, pod) in &objects.pods {
-        let status = pod.status.as_ref();
-        let ip = status.and_then(|status| status.pod_ip.as_deref());
-        let Some(address) = ip.and_then(|ip| ip.parse::<IpAddr>().ok()) else {
+        let Some(NodeAddress { address, tls_name }) = admin_address(pod) else {
             continue;
         };
         let backend = objects::backend_of(pod.as_ref());
-        let frontend = pod.labels().get(super::watch::FRONTEND_LABEL);
         let told = backend.as_deref().is_some_and(|name| {
             let object = objects.backend(name);
             object.is_none_or(|b| b.spec.desired_state != DesiredState::Active || is_deleting(b))
         });
         asked.push(Asked {
             pod: name.clone(),
-            address: SocketAddr::new(address, ADMIN_PORT),
-            tls_name: frontend.unwrap_or(name).clone(),
+            address,
+            tls_name,
             fresh: !settled || told,
             units: backend.is_some_and(|name| propose || told || leaving.contains(&name)),
         });
     }
     asked
+}
+
+/// The admin interface of a pod; none while it has no address. Pods of a Frontend share one certificate.
+pub(super) fn admin_address(pod: &Pod) -> Option<NodeAddress> {
+    let ip = pod.status.as_ref()?.pod_ip.as_deref()?;
+    let frontend = pod.labels().get(super::watch::FRONTEND_LABEL);
+    Some(NodeAddress {
+        address: SocketAddr::new(ip.parse::<IpAddr>().ok()?, ADMIN_PORT),
+        tls_name: frontend.cloned().unwrap_or_else(|| pod.name_any()),
+    })
 }
 
 fn is_deleting(backend: &Backend) -> bool {

@@ -26,7 +26,7 @@ use super::publish::{self, Pass};
 use super::{CALL_LIMIT, call, fence, teardown};
 use crate::core::{Action, DrainReport, DrainState, Kind, Plan, VolumeView, World, plan};
 use crate::crd::{Frontend, MurderCluster};
-use crate::node_client::NodeClient;
+use crate::node_client::{CallError, NodeClient};
 use crate::resources::Murder;
 
 /// How often a murder is looked at when nothing happens.
@@ -466,7 +466,8 @@ async fn carry_out(
         if let Err(error) = acting.act(step).await {
             let what = format!("{error:#}");
             tracing::warn!(murder, %step, error = what, "step_failed");
-            if what.contains("Fenced") {
+            let call = error.downcast_ref::<CallError>();
+            if matches!(call, Some(CallError::Refused { reason, .. }) if reason == "Fenced") {
                 acting.context.metrics.fenced();
             }
             // A transfer that could not be started is tried again; it shows only if it goes on.

@@ -13,9 +13,8 @@ use super::pass::Problems;
 
 use crate::core::{Kind, Member, PoolPlan, PoolWish, Removal, pool};
 use crate::crd::{API_VERSION, Backend, DesiredState, Pool, RemovalPreference};
+use crate::resources::names::POOL_LABEL;
 
-/// Label of a Backend that the pool made: the murder's name.
-const POOL_LABEL: &str = "murder.rs/pool";
 /// Annotation of a Backend that should go first.
 const REMOVE_FIRST: &str = "murder.rs/remove-first";
 /// Annotation of a Backend that leaves because the pool shrinks.

@@ -24,6 +24,7 @@ use crate::crd::{
     API_VERSION, Backend, Frontend, MurderCluster, ProposedMove, RebalanceMode, RebalanceStatus,
     RebalanceTarget, VolumeStatus,
 };
+use crate::resources::names::POOL_LABEL;
 use crate::status::{
     BackendInput, ClusterInput, DrainProgress, FrontendInput, backend_status, cluster_status, find,
     frontend_status,
@@ -407,7 +408,7 @@ fn cluster_input(pass: &Pass<'_>, memory: &Memory, troubled: Vec<String>) -> Clu
     let spec = &pass.objects.cluster.spec;
     let name = &pass.objects.key.name;
     let pool = pass.objects.backends.iter().filter(|backend| {
-        backend.labels().get("murder.rs/pool") == Some(name)
+        backend.labels().get(POOL_LABEL) == Some(name)
             && backend.metadata.deletion_timestamp.is_none()
     });
     let revisions: BTreeSet<&str> = pass

@@ -2,7 +2,6 @@
 
 use super::act::Acting;
 use super::observe;
-use crate::node_client::NodeAddress;
 
 /// Bytes each second for one of `draining` sources; 0 is no limit.
 fn share(per_backend: u64, total: u64, draining: u64) -> u64 {
@@ -25,19 +24,15 @@ pub(super) async fn apply(acting: &Acting<'_>) {
         spec.bytes_per_second_total.unsigned_abs(),
         leaving as u64,
     );
-    let asked = observe::asked(acting.objects, true, &acting.memory.leaving);
     for view in views {
         let Some(status) = &view.status else { continue };
         if status.transfer_bytes_per_second == wanted {
             continue;
         }
         let pod = view.pod_name();
-        let Some(node) = asked.iter().find(|asked| asked.pod == pod) else {
+        let found = acting.objects.pods.get(&pod);
+        let Some(node) = found.and_then(|pod| observe::admin_address(pod)) else {
             continue;
-        };
-        let node = NodeAddress {
-            address: node.address,
-            tls_name: node.tls_name.clone(),
         };
         if let Err(error) = acting.node_client.transfer_rate(&node, wanted).await {
             tracing::warn!(murder = %acting.objects.key, pod, %error, "transfer_rate_not_set");

@@ -22,15 +22,10 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::crd::{Backend, Frontend, MurderCluster};
+pub(super) use crate::resources::names::{BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL};
 
 /// Label of everything that the operator makes.
 pub(super) const MANAGED: &str = "app.kubernetes.io/managed-by=murder-operator";
-/// Label with the murder that an object belongs to.
-pub(super) const CLUSTER_LABEL: &str = "murder.rs/cluster";
-/// Label with the Backend that an object belongs to.
-pub(super) const BACKEND_LABEL: &str = "murder.rs/backend";
-/// Label with the Frontend that an object belongs to.
-pub(super) const FRONTEND_LABEL: &str = "murder.rs/frontend";
 
 /// Passes that may wait to be told.
 const TRIGGERS_MAX: usize = 4096;
