@@ -166,14 +166,18 @@ fn schedulable(view: &BackendView, world: &World) -> Finding {
     let Some(status) = &view.status else {
         return unknown("NotReached", "it does not answer the operator");
     };
-    if view.wish == Wish::Cordoned {
-        return fails(
-            "Cordoned",
-            "spec.desiredState is Cordoned: it gets no new users",
-        );
-    }
-    if status.cordoned || row.is_some_and(|row| row.cordoned) {
-        return fails("Draining", "it gets no new users while it is emptied");
+    let wished = view.wish == Wish::Cordoned;
+    match status.cordoned || row.is_some_and(|row| row.cordoned) {
+        true if wished => {
+            let message = "spec.desiredState is Cordoned: it gets no new users";
+            return fails("Cordoned", message);
+        }
+        true => return fails("Draining", "it gets no new users while it is emptied"),
+        false if wished => {
+            let message = "spec.desiredState is Cordoned, but it still gets new users";
+            return holds("CordonPending", message);
+        }
+        false => {}
     }
     if world.mupdate.is_some() && row.is_none() {
         return unknown("NotRegistered", "the mupdate master does not know it yet");

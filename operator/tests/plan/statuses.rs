@@ -218,7 +218,7 @@ type Change = fn(&mut Sim, &mut BackendInput);
 
 #[test]
 fn trouble_has_a_reason_and_says_what_it_is() {
-    let table: [(&str, Change, &[&str]); 7] = [
+    let table: [(&str, Change, &[&str]); 8] = [
         (
             "image",
             |_, input| input.problems = vec!["ImageNotAvailable: be-a-0: image x: no".to_owned()],
@@ -257,6 +257,13 @@ fn trouble_has_a_reason_and_says_what_it_is() {
                 "Serving Unknown NotReached: it does not answer the operator",
                 "Schedulable Unknown NotReached: it does not answer the operator",
                 "Drained False NotRequested: be-a-0 is ready but its admin interface does not answer",
+            ],
+        ),
+        (
+            "to be cordoned, but nobody has told it",
+            |sim, _| sim.get("be-a").wish = Wish::Cordoned,
+            &[
+                "Schedulable True CordonPending: spec.desiredState is Cordoned, but it still gets new users",
             ],
         ),
         (

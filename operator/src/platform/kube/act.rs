@@ -11,6 +11,7 @@ use kube::api::{
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
+use super::apply::merge;
 use super::context::Context;
 use super::desired::{Desired, Rendered};
 use super::memory::Memory;
@@ -276,7 +277,7 @@ impl Acting<'_> {
                 super::watch::BACKEND_LABEL: backend,
             },
         }});
-        call(api.patch(claim, &PatchParams::default(), &Patch::Merge(&patch))).await?;
+        call(api.patch(claim, &merge(), &Patch::Merge(&patch))).await?;
         Ok(())
     }
 
@@ -290,7 +291,7 @@ impl Acting<'_> {
         metadata["uid"] = json!(seen.uid());
         metadata["resourceVersion"] = json!(seen.resource_version());
         let patch = json!({ "metadata": metadata });
-        call(api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)))
+        call(api.patch(&name, &merge(), &Patch::Merge(&patch)))
             .await
             .with_context(|| format!("write on PersistentVolumeClaim {name}"))?;
         Ok(())

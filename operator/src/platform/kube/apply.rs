@@ -16,6 +16,14 @@ use super::watch::{APPLIED, Stores, resource};
 /// Who we are to the API server.
 pub(super) const FIELD_MANAGER: &str = "murder-operator";
 
+/// A patch that is written down as ours.
+pub(super) fn merge() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
 /// What was applied, by kind and name: a hash of what we wanted, and how the object was then.
 #[derive(Debug, Default)]
 pub(super) struct Applied(HashMap<(String, String), (u64, String)>);

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::{Api, ResourceExt as _};
 use murder_model::Fence;
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::apply::merge;
 use crate::crd::MurderCluster;
 
 /// Annotation of a MurderCluster with the highest fence given out for it.
@@ -64,7 +65,7 @@ pub async fn claim_fence(
             "resourceVersion": cluster.metadata.resource_version,
             "annotations": {FENCE_ANNOTATION: fence.to_string()},
         }});
-        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let (parameters, patch) = (merge(), Patch::Merge(&patch));
         let call = api.patch_metadata(name, &parameters, &patch);
         match limited(name, limit, call).await {
             Ok(_) => return Ok(fence),

@@ -1,10 +1,11 @@
 //! The finalizer of our kinds, written with the version that was seen.
 
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::apply::merge;
 use super::objects::FINALIZER;
 use super::{call, is_absent};
 
@@ -47,5 +48,5 @@ where
         "uid": object.uid(), "resourceVersion": version, "finalizers": finalizers,
     }});
     let name = object.name_any();
-    is_absent(call(api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))).await)
+    is_absent(call(api.patch(&name, &merge(), &Patch::Merge(&patch))).await)
 }

@@ -23,7 +23,7 @@ use super::certificates::{Identity, Role, desired_leaf};
 use super::context::Context;
 use super::issuer;
 use super::memory::Memory;
-use super::objects::Objects;
+use super::objects::{self, Objects};
 use super::pass::Problems;
 use crate::core::Kind;
 use crate::crd::{API_VERSION, MurderCluster, Topology};
@@ -114,6 +114,9 @@ pub(super) async fn ensure(
     }
     let mut found = Vec::new();
     for leaf in &wanted {
+        if !is_in_use(objects, leaf) {
+            memory.secrets.doubt(&leaf.secret);
+        }
         let secret = memory
             .secrets
             .get(&context.client, &objects.key.namespace, &leaf.secret)
@@ -198,6 +201,28 @@ async fn of_issuer(
         }
     }
     Ok((!credentials.certificate.is_empty()).then_some(credentials))
+}
+
+/// Whether what presents a certificate is ready, and so has it. Nothing waits for those of clients.
+fn is_in_use(objects: &Objects, leaf: &Wanted) -> bool {
+    let (kind, name) = &leaf.owner;
+    let is_ready = |pod: &str| {
+        objects
+            .pods
+            .get(pod)
+            .is_some_and(|pod| objects::is_ready(pod))
+    };
+    match kind {
+        Kind::MurderCluster if leaf.secret != names::tls_secret(&names::mupdate(name)) => true,
+        Kind::MurderCluster => is_ready(&format!("{}-0", names::mupdate(name))),
+        Kind::Backend => is_ready(&format!("{name}-0")),
+        Kind::Frontend => {
+            let mut pods = objects.pods.values();
+            pods.all(|pod| {
+                pod.labels().get(names::FRONTEND_LABEL) != Some(name) || objects::is_ready(pod)
+            })
+        }
+    }
 }
 
 async fn ask_issuer(

@@ -1,8 +1,10 @@
 //! What is remembered between two passes of a murder. Losing it costs another look or another proof, never mail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
+use kube::ResourceExt as _;
 use murder_api::admin::{TransferPhase, TransferStatus};
 use murder_model::{Fence, MoveId};
 
@@ -12,12 +14,15 @@ use super::nodes::Reports;
 use super::observe::Bound;
 use super::secrets::Secrets;
 use crate::core::{Proof, Trace, is_running};
+use crate::crd::{Backend, MurderCluster};
 use crate::node_client::NodeClient;
 use crate::status::DrainProgress;
 
 /// What is remembered of a murder.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// The MurderCluster's, and its Backends' by name.
+    uids: (String, BTreeMap<String, String>),
     /// Of our leadership, once it is written down.
     pub(super) fence: Option<Fence>,
     /// The client of that fence and certificate.
@@ -36,6 +41,25 @@ pub(super) struct Memory {
     pub(super) leaving: BTreeSet<String>,
     /// Whether all was as wished after the last pass.
     pub(super) settled: bool,
+}
+
+impl Memory {
+    /// Forgets what was another object's of the same name: a murder, or a Backend, that was deleted and made again.
+    pub(super) fn meet(&mut self, cluster: &MurderCluster, backends: &[Arc<Backend>]) {
+        let uid = cluster.uid().unwrap_or_default();
+        if self.uids.0 != uid {
+            *self = Self::default();
+            self.uids.0 = uid;
+        }
+        let met = backends.iter().map(|backend| {
+            let uid = backend.uid().unwrap_or_default();
+            (backend.name_any(), uid)
+        });
+        let met: BTreeMap<String, String> = met.collect();
+        self.drains
+            .retain(|name, _| self.uids.1.get(name) == met.get(name));
+        self.uids.1 = met;
+    }
 }
 
 /// What is remembered of a Backend.
@@ -82,5 +106,62 @@ impl DrainMemory {
             self.generation = generation;
         }
         self.forgiven.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::Memory;
+    use crate::crd::{Backend, MurderCluster};
+
+    fn cluster(uid: &str) -> MurderCluster {
+        serde_json::from_value(json!({
+            "apiVersion": "murder.rs/v1alpha1", "kind": "MurderCluster",
+            "metadata": {"name": "mc", "namespace": "mail", "uid": uid}, "spec": {},
+        }))
+        .unwrap()
+    }
+
+    fn backend(uid: &str) -> Arc<Backend> {
+        serde_json::from_value(json!({
+            "apiVersion": "murder.rs/v1alpha1", "kind": "Backend",
+            "metadata": {"name": "be-a", "namespace": "mail", "uid": uid},
+            "spec": {"clusterRef": {"name": "mc"}, "storage": {"size": "1Gi"}},
+        }))
+        .map(Arc::new)
+        .unwrap()
+    }
+
+    #[test]
+    fn a_murder_that_is_made_again_under_its_name_is_another() {
+        let mut memory = Memory::default();
+        memory.meet(&cluster("1"), &[]);
+        memory.settled = true;
+        memory.meet(&cluster("1"), &[]);
+        assert!(memory.settled);
+        memory.meet(&cluster("2"), &[]);
+        assert!(!memory.settled);
+    }
+
+    #[test]
+    fn a_backend_that_is_made_again_under_its_name_is_another() {
+        let mut memory = Memory::default();
+        let mut noted = |uid| {
+            memory.meet(&cluster("1"), &[backend(uid)]);
+            let drain = memory.drains.entry("be-a".to_owned()).or_default();
+            drain.note(7, &[], 1);
+            drain.note(8, &[], 0);
+            drain.last_flip_ms.take()
+        };
+        assert_eq!(noted("1"), Some(8));
+        // Nothing is left on it: no news.
+        memory.meet(&cluster("1"), &[backend("1")]);
+        assert!(memory.drains.contains_key("be-a"));
+        memory.meet(&cluster("1"), &[backend("2")]);
+        assert!(!memory.drains.contains_key("be-a"));
     }
 }

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt as _};
 use murder_model::Fence;
 use serde_json::json;
 
 use super::act::Acting;
-use super::apply::Outcome;
+use super::apply::{Outcome, merge};
 use super::budgets;
 use super::context::{Context, Key};
 use super::desired::{Desired, Rendered, keep_template};
@@ -74,6 +74,7 @@ pub(super) async fn pass(
     let lock = context.memory(&key);
     let mut memory = lock.lock().await;
     let objects = Objects::gather(&context.stores, &key, cluster);
+    memory.meet(&objects.cluster, &objects.backends);
     let someone_goes = objects.cluster.metadata.deletion_timestamp.is_some()
         || objects
             .backends
@@ -315,7 +316,7 @@ async fn note_served(context: &Context, objects: &Objects, world: &World) -> any
     for pod in objects.pods.values() {
         if is_ready(pod) && !pod.annotations().contains_key(SERVED) {
             let name = pod.name_any();
-            let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+            let (parameters, patch) = (merge(), Patch::Merge(&patch));
             super::is_absent(call(pods.patch(&name, &parameters, &patch)).await)?;
         }
     }
@@ -331,7 +332,7 @@ async fn note_served(context: &Context, objects: &Objects, world: &World) -> any
             let id = status.server_id.to_string();
             let patch = json!({"metadata": {"uid": claim.uid(), "annotations": {SERVER_ID: id}}});
             let name = claim.name_any();
-            call(claims.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))).await?;
+            call(claims.patch(&name, &merge(), &Patch::Merge(&patch))).await?;
         }
     }
     Ok(())

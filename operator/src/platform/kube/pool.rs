@@ -1,10 +1,10 @@
 //! The pool of a murder: Backends that the operator makes, and by which it shrinks.
 
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use super::apply::FIELD_MANAGER;
+use super::apply::{FIELD_MANAGER, merge};
 use super::call;
 use super::context::Context;
 use super::memory::Memory;
@@ -144,11 +144,7 @@ async fn carry_out(
             patch["spec"] = spec;
         }
         if patch.get("spec").is_some() || patch["metadata"].get("annotations").is_some() {
-            let parameters = PatchParams {
-                field_manager: Some(FIELD_MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            super::is_absent(call(api.patch(&name, &parameters, &Patch::Merge(&patch))).await)?;
+            super::is_absent(call(api.patch(&name, &merge(), &Patch::Merge(&patch))).await)?;
         }
     }
     Ok(())

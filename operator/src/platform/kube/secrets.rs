@@ -14,6 +14,8 @@ use super::call;
 
 /// How long a Secret that was read is good. One that somebody changes is noticed after it.
 const FRESH: Duration = Duration::from_secs(3600);
+/// How long one is good that somebody waits for: a pod that does not start may lack it.
+const DOUBTED: Duration = Duration::from_secs(20);
 /// How long it is known that there is none.
 const ABSENT_FRESH: Duration = Duration::from_secs(10);
 
@@ -22,6 +24,12 @@ const ABSENT_FRESH: Duration = Duration::from_secs(10);
 pub(super) struct Secrets(BTreeMap<String, (Instant, Option<Secret>)>);
 
 impl Secrets {
+    /// What was read of a Secret is not good for long: what needs it is not ready.
+    pub(super) fn doubt(&mut self, name: &str) {
+        self.0
+            .retain(|known, (at, _)| known != name || at.elapsed() < DOUBTED);
+    }
+
     /// A Secret, if there is one.
     pub(super) async fn get(
         &mut self,
