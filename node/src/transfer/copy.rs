@@ -18,7 +18,7 @@ use super::job::Job;
 use super::message::{
     STEP_BYTES_MAX, STEP_ROWS_MAX, STEPS_UNACKNOWLEDGED_MAX, Step, ToDestination, ToSource,
 };
-use super::rate::Rate;
+use super::rate::{Rate, Sender};
 use crate::backend::UnitPlace;
 use crate::peer::{CONTENT_BYTES_MAX, Link};
 use crate::telemetry::Metrics;
@@ -61,7 +61,7 @@ pub(super) struct Copier<'a> {
     pub(super) reached: u64,
     /// Writes wait for it: the rate must not make them wait longer.
     pub(super) is_urgent: bool,
-    rate: &'a Rate,
+    rate: Sender<'a>,
     metrics: &'a Metrics,
     unacknowledged: VecDeque<Sent>,
     steps: u64,
@@ -81,7 +81,7 @@ impl<'a> Copier<'a> {
             place,
             reached,
             is_urgent: false,
-            rate,
+            rate: rate.sender(),
             metrics,
             unacknowledged: VecDeque::new(),
             steps: 0,
@@ -151,7 +151,7 @@ impl<'a> Copier<'a> {
             covered: step.covered,
             again: step.again,
         };
-        let bytes: u64 = message.contents.iter().flatten().sum();
+        let mut whole = 0;
         let rows = |row: &TransferRow| row.key.len() as u64 + row.value.len() as u64;
         self.pay(message.rows.iter().map(rows).sum()).await;
         self.link.send(&ToDestination::Rows(message)).await?;
@@ -161,13 +161,13 @@ impl<'a> Copier<'a> {
                 Content::Whole(bytes) => {
                     self.pay(bytes.len() as u64).await;
                     self.link.send_content(&bytes).await?;
+                    whole += bytes.len() as u64;
                 }
                 Content::Pieces(blob) => self.send_pieces(blob).await?,
             }
         }
         self.link.flush().await?;
-        self.job.change(|status| status.bytes_sent += bytes);
-        self.metrics.node.transfer_bytes.inc_by(bytes);
+        self.has_sent(whole);
         self.unacknowledged.push_back(Sent {
             number: self.steps,
             bare: step.bare,
@@ -193,9 +193,15 @@ impl<'a> Copier<'a> {
             let piece = piece.expect("reading a blob does not panic")?;
             self.pay(end - start).await;
             self.link.send_content(&piece).await?;
+            self.has_sent(end - start);
             start = end;
         }
         Ok(())
+    }
+
+    fn has_sent(&self, bytes: u64) {
+        self.job.change(|status| status.bytes_sent += bytes);
+        self.metrics.node.transfer_bytes.inc_by(bytes);
     }
 
     /// Waits for the acknowledgement of the oldest step; what was missing there is sent again.

@@ -132,9 +132,8 @@ pub struct Transfers {
 impl Transfers {
     /// Nothing is done before [`Self::run`].
     pub fn new(backend: Arc<Backend>, tls: Tls) -> Arc<Self> {
-        let parallel = backend.settings.transfer.parallel as u64;
         // Each sends one piece in a turn.
-        let lowest = parallel * CONTENT_BYTES_MAX as u64 / TURNS_LIMIT.as_secs();
+        let lowest = CONTENT_BYTES_MAX as u64 / TURNS_LIMIT.as_secs();
         Arc::new(Self {
             backend,
             tls,

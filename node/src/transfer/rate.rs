@@ -4,6 +4,7 @@
 //! the piece costs. A piece is never held back for what it costs itself, so that small rates move,
 //! too. The senders of a node take turns; a new rate counts at once, also for those who wait.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
@@ -16,17 +17,19 @@ const BURST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Rate {
     bytes_per_second: watch::Sender<u64>,
-    /// Below this a destination would take a sender whose turn it is not for dead.
-    lowest: u64,
+    /// For each sender: below this its destination would take it for dead, while it is not its turn.
+    lowest_each: u64,
+    senders: AtomicU64,
     bucket: Mutex<Bucket>,
 }
 
 impl Rate {
-    /// None, until one is set. Rates below `lowest` count as that.
-    pub(super) fn new(lowest: u64) -> Self {
+    /// None, until one is set. Rates below `lowest_each` for each sender that there is count as that.
+    pub(super) fn new(lowest_each: u64) -> Self {
         Self {
             bytes_per_second: watch::Sender::new(0),
-            lowest,
+            lowest_each,
+            senders: AtomicU64::new(0),
             bucket: Mutex::new(Bucket::new(Instant::now())),
         }
     }
@@ -41,16 +44,40 @@ impl Rate {
         *self.bytes_per_second.borrow()
     }
 
+    /// One more that sends, until it is dropped.
+    pub(super) fn sender(&self) -> Sender<'_> {
+        self.senders.fetch_add(1, Ordering::Relaxed);
+        Sender(self)
+    }
+
+    /// What counts now.
+    fn in_force(&self, set: u64) -> u64 {
+        match set {
+            0 => 0,
+            set => set.max(self.lowest_each * self.senders.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// One that sends under the rate of its node.
+#[derive(Debug)]
+pub(super) struct Sender<'a>(&'a Rate);
+
+impl Drop for Sender<'_> {
+    fn drop(&mut self) {
+        self.0.senders.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Sender<'_> {
     /// Waits until a piece of so many bytes may be sent. Cancel-safe: whoever gives up has taken
     /// nothing.
     pub(super) async fn take(&self, bytes: u64) {
-        let mut rate = self.bytes_per_second.subscribe();
-        let mut bucket = self.bucket.lock().await;
+        let mut rate = self.0.bytes_per_second.subscribe();
+        let mut bucket = self.0.bucket.lock().await;
         loop {
-            let now = match *rate.borrow_and_update() {
-                0 => 0,
-                set => set.max(self.lowest),
-            };
+            let set = *rate.borrow_and_update();
+            let now = self.0.in_force(set);
             match bucket.take(bytes, now, Instant::now()) {
                 None => return,
                 Some(wait) => tokio::select! {
@@ -65,7 +92,7 @@ impl Rate {
     /// Takes what is sent without waiting, because others wait for it; those who come next wait
     /// for longer.
     pub(super) async fn owe(&self, bytes: u64) {
-        self.bucket.lock().await.owe(bytes);
+        self.0.bucket.lock().await.owe(bytes);
     }
 }
 
@@ -168,15 +195,29 @@ mod tests {
         assert_eq!(bucket.take(1, MIB, now), None);
     }
 
+    /// Not those that could send count, but those that do.
+    #[test]
+    fn no_rate_is_so_low_that_a_sender_seems_dead() {
+        let rate = Rate::new(PIECE);
+        let first = rate.sender();
+        assert_eq!(rate.in_force(1), PIECE);
+        let second = rate.sender();
+        assert_eq!(rate.in_force(1), 2 * PIECE);
+        assert_eq!(rate.in_force(3 * PIECE), 3 * PIECE);
+        assert_eq!(rate.in_force(0), 0);
+        drop((first, second));
+        assert_eq!(rate.in_force(1), 1);
+    }
+
     /// One who would wait for hours goes on at once.
     #[tokio::test]
     async fn a_new_rate_counts_for_those_who_wait() {
         let rate = std::sync::Arc::new(Rate::new(1));
         rate.set(1);
-        rate.take(1_000_000).await;
+        rate.sender().take(1_000_000).await;
         let waiting = tokio::spawn({
             let rate = std::sync::Arc::clone(&rate);
-            async move { rate.take(1).await }
+            async move { rate.sender().take(1).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
