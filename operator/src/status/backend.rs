@@ -43,8 +43,8 @@ pub struct BackendInput {
     pub claim_deleted: bool,
     /// What is seen of the volume.
     pub volume: Option<VolumeStatus>,
-    /// Why the volume cannot grow as asked.
-    pub resize_error: Option<String>,
+    /// What is to be said of a volume that is not as large as asked.
+    pub resize: Option<Resize>,
     /// Open sessions.
     pub connections: Option<i64>,
     /// Why it stays as it is although other settings are wanted.
@@ -53,6 +53,17 @@ pub struct BackendInput {
     pub updating: bool,
     /// What is wrong; the worst first.
     pub problems: Vec<String>,
+}
+
+/// What is to be said of a volume that is not as large as asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Resize {
+    /// Whether it does not grow before somebody does something.
+    pub stuck: bool,
+    /// Reason of the condition.
+    pub reason: &'static str,
+    /// What is known, and what to do.
+    pub message: String,
 }
 
 /// What a Backend says of itself.
@@ -249,15 +260,18 @@ fn volume_healthy(view: &BackendView, input: &BackendInput) -> Finding {
             return fails("PartitionFailed", message);
         }
     }
-    if let Some(error) = &input.resize_error {
-        return fails("ResizeFailed", error.clone());
+    if let Some(resize) = input.resize.as_ref().filter(|resize| resize.stuck) {
+        return fails(resize.reason, resize.message.clone());
     }
     let phase = input
         .volume
         .as_ref()
         .and_then(|volume| volume.phase.as_deref());
     match phase {
-        Some("Bound") => holds("Bound", ""),
+        Some("Bound") => match &input.resize {
+            Some(resize) => holds(resize.reason, resize.message.clone()),
+            None => holds("Bound", ""),
+        },
         Some("Lost") => fails(
             "Lost",
             format!("the volume behind claim {} is lost", input.claim),

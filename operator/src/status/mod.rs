@@ -10,7 +10,7 @@ mod conditions;
 mod frontend;
 mod progress;
 
-pub use backend::{BackendInput, backend_status};
+pub use backend::{BackendInput, Resize, backend_status};
 pub use cluster::{ClusterInput, cluster_status};
 pub use conditions::{Truth, find};
 pub use frontend::{FrontendInput, frontend_status};

@@ -7,8 +7,8 @@ use murder_operator::crd::{
     Backend, BackendStatus, Frontend, MurderCluster, NodeDrain, VolumeStatus,
 };
 use murder_operator::status::{
-    BackendInput, ClusterInput, DrainProgress, FrontendInput, backend_status, cluster_status, find,
-    frontend_status,
+    BackendInput, ClusterInput, DrainProgress, FrontendInput, Resize, backend_status,
+    cluster_status, find, frontend_status,
 };
 
 use super::sim::{GIB, Sim};
@@ -214,6 +214,15 @@ fn a_machine_drained_below_the_last_backend_says_what_is_missing() {
     assert_eq!(differs(&sim, &movable), expected);
 }
 
+fn resize(stuck: bool, reason: &'static str, message: &str) -> Resize {
+    let message = message.to_owned();
+    Resize {
+        stuck,
+        reason,
+        message,
+    }
+}
+
 type Change = fn(&mut Sim, &mut BackendInput);
 
 #[test]
@@ -234,8 +243,13 @@ fn trouble_has_a_reason_and_says_what_it_is() {
         ),
         (
             "no growth",
-            |_, input| input.resize_error = Some("the volume cannot grow: refused".to_owned()),
-            &["VolumeHealthy False ResizeFailed: the volume cannot grow: refused"],
+            |_, input| input.resize = Some(resize(true, "ExpansionNotSupported", "cannot grow")),
+            &["VolumeHealthy False ExpansionNotSupported: cannot grow"],
+        ),
+        (
+            "growth",
+            |_, input| input.resize = Some(resize(false, "Resizing", "grows to 20Gi")),
+            &["VolumeHealthy True Resizing: grows to 20Gi"],
         ),
         (
             "partition",

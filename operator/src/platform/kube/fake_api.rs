@@ -28,6 +28,8 @@ struct Inner {
     version: u64,
     mood: Mood,
     calls: Vec<String>,
+    /// Answers to calls that begin so, whatever the mood.
+    refused: Vec<(String, u16, Value)>,
     /// Calls that never get an answer; a dropped one would be an error at once.
     hanging: Vec<SendResponse<Response<Body>>>,
 }
@@ -76,13 +78,26 @@ impl FakeApi {
         self.0.lock().unwrap().objects.remove(path);
     }
 
+    /// Refuses calls that begin with `call`, such as `PATCH /api/…`, from now on.
+    pub(super) fn refuse(&self, call: &str, code: u16, status: &Value) {
+        let mut whole = failure(code, "Forbidden").1;
+        merge(&mut whole, status);
+        let mut inner = self.0.lock().unwrap();
+        inner.refused.push((call.to_owned(), code, whole));
+    }
+
     fn call(&self, method: &Method, path: &str, body: &[u8], send: SendResponse<Response<Body>>) {
-        let mood = {
+        let (mood, refusal) = {
             let mut inner = self.0.lock().unwrap();
-            inner.calls.push(format!("{method} {path}"));
-            inner.mood
+            let call = format!("{method} {path}");
+            let mut refused = inner.refused.iter();
+            let refusal = refused.find(|(begin, ..)| call.starts_with(begin));
+            let refusal = refusal.map(|(_, code, status)| (*code, status.clone()));
+            inner.calls.push(call);
+            (inner.mood, refusal)
         };
         let answer = match mood {
+            _ if refusal.is_some() => refusal,
             Mood::Silent => None,
             Mood::Fails => Some(failure(500, "InternalError")),
             Mood::Answers => Some(self.answer(method, path, body)),
@@ -109,10 +124,14 @@ impl FakeApi {
         };
         let found = self.get(&path);
         let wanted = &sent["metadata"]["resourceVersion"];
+        let uid = &sent["metadata"]["uid"];
         let object = match (method.as_str(), found) {
             ("GET", Some(found)) => return (200, found),
             ("GET" | "PUT" | "DELETE", None) => return failure(404, "NotFound"),
             ("POST", Some(_)) => return failure(409, "AlreadyExists"),
+            ("PATCH", Some(found)) if !uid.is_null() && *uid != found["metadata"]["uid"] => {
+                return failure(409, "Conflict");
+            }
             ("PUT" | "PATCH", Some(found))
                 if !wanted.is_null() && *wanted != found["metadata"]["resourceVersion"] =>
             {

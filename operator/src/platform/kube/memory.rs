@@ -10,6 +10,7 @@ use murder_model::{Fence, MoveId};
 
 use super::apply::Applied;
 use super::authority::SecretData;
+use super::growth::Stuck;
 use super::nodes::Reports;
 use super::observe::Bound;
 use super::secrets::Secrets;
@@ -37,6 +38,8 @@ pub(super) struct Memory {
     pub(super) drains: BTreeMap<String, DrainMemory>,
     /// The volumes behind claims, by the claim's uid.
     pub(super) volumes: BTreeMap<String, Bound>,
+    /// Claims that cannot be made as large as asked, by the claim's uid.
+    pub(super) growth: BTreeMap<String, Stuck>,
     /// Backends that were to be emptied in the last pass.
     pub(super) leaving: BTreeSet<String>,
     /// Whether all was as wished after the last pass.

@@ -19,6 +19,7 @@ pub mod events;
 mod fake_api;
 pub mod fence;
 mod finalizers;
+mod growth;
 mod identity;
 pub mod issuer;
 pub mod leader;
@@ -35,6 +36,8 @@ mod rates;
 mod run;
 mod secret_data;
 mod secrets;
+#[cfg(test)]
+mod stage;
 mod teardown;
 mod watch;
 

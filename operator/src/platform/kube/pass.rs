@@ -17,6 +17,7 @@ use super::apply::{Outcome, merge};
 use super::budgets;
 use super::context::{Context, Key};
 use super::desired::{Desired, Rendered, keep_template};
+use super::growth;
 use super::identity;
 use super::memory::Memory;
 use super::objects::{Objects, SERVED, SERVER_ID, is_ready};
@@ -129,6 +130,7 @@ pub(super) async fn pass(
     }
     if !paused {
         note_served(context, &objects, &world).await?;
+        growth::apply(context, &objects, &mut memory).await;
         apply_all(
             context,
             &objects,

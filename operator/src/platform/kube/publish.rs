@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::EventType;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::call;
 use super::context::Context;
 use super::desired::Desired;
+use super::growth;
 use super::memory::Memory;
 use super::objects::{Objects, REVISION, is_ready};
 use super::observe::Place;
@@ -22,7 +23,7 @@ use crate::core::{
 };
 use crate::crd::{
     API_VERSION, Backend, Frontend, MurderCluster, ProposedMove, RebalanceMode, RebalanceStatus,
-    RebalanceTarget, VolumeStatus,
+    RebalanceTarget,
 };
 use crate::resources::names::POOL_LABEL;
 use crate::status::{
@@ -127,6 +128,7 @@ pub(super) async fn publish(
         let status = frontend_status(frontend, &input, now);
         write::<Frontend>(context, pass.objects, Kind::Frontend, &name, &status).await?;
     }
+    troubled.extend(growth::of_master(pass.objects, memory));
     let input = cluster_input(pass, memory, troubled);
     let status = cluster_status(&pass.objects.cluster, pass.world, pass.plan, &input, now);
     let name = &pass.objects.key.name;
@@ -280,8 +282,8 @@ fn backend_input(pass: &Pass<'_>, memory: &Memory, object: &Backend) -> BackendI
         policy: place.policy,
         claim_uid: claim.and_then(|claim| claim.uid()),
         claim_deleted: claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_some()),
-        volume: claim.map(|claim| volume_status(claim, place.movable)),
-        resize_error: claim.and_then(|claim| resize_error(claim)),
+        volume: claim.map(|claim| growth::volume_status(claim, place.movable)),
+        resize: claim.and_then(|claim| growth::of_claim(claim, memory)),
         connections: status.map(|s| i64::try_from(s.sessions).unwrap_or(i64::MAX)),
         update_pending: rendered.and_then(|rendered| rendered.held.clone()),
         updating: rendered.zip(pod).is_some_and(|(rendered, pod)| {
@@ -305,31 +307,6 @@ fn identity_problem(
             "IdentityMismatch: the volume holds server {seen}, this Backend is server {known}; nothing is done with it"
         )
     })
-}
-
-fn volume_status(claim: &PersistentVolumeClaim, movable: Option<bool>) -> VolumeStatus {
-    let status = claim.status.as_ref();
-    let capacity = status.and_then(|s| s.capacity.as_ref()?.get("storage").map(|q| q.0.clone()));
-    let conditions = status.iter().flat_map(|s| s.conditions.iter().flatten());
-    let mut resizing = conditions.filter(|condition| condition.status == "True");
-    VolumeStatus {
-        phase: status.and_then(|status| status.phase.clone()),
-        movable,
-        size: capacity,
-        resize: resizing.next().map(|condition| condition.type_.clone()),
-    }
-}
-
-/// Why a volume does not grow.
-fn resize_error(claim: &PersistentVolumeClaim) -> Option<String> {
-    let conditions = claim
-        .status
-        .iter()
-        .flat_map(|s| s.conditions.iter().flatten());
-    let mut failed = conditions.filter(|c| c.type_.ends_with("ResizeError") && c.status == "True");
-    let failed = failed.next()?;
-    let message = failed.message.clone().unwrap_or_default();
-    Some(format!("the volume cannot grow: {message}"))
 }
 
 /// Why a pod does not run, if the kubelet or the scheduler says so.

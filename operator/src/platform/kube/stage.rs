@@ -1,0 +1,212 @@
+//! A murder for tests: an API server in memory, and watches that have what was put there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::DynamicObject;
+use kube::runtime::reflector::store;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::Event;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::context::{Context, Key};
+use super::events::Events;
+use super::fake_api::FakeApi;
+use super::leader::{Election, LeaseSettings};
+use super::objects::Objects;
+use super::watch::{APPLIED, Stores, resource};
+use crate::crd::{Backend, Frontend, MurderCluster};
+use crate::resources::Defaults;
+use crate::telemetry::Metrics;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+
+/// Everything that a pass needs, with the murder `mc` in namespace `mail`.
+pub(super) struct Stage {
+    pub(super) api: FakeApi,
+    pub(super) context: Context,
+    clusters: Writer<MurderCluster>,
+    backends: Writer<Backend>,
+    frontends: Writer<Frontend>,
+    pods: Writer<Pod>,
+    claims: Writer<PersistentVolumeClaim>,
+    applied: BTreeMap<&'static str, Writer<DynamicObject>>,
+    _election: Election,
+}
+
+fn show<K>(writer: &mut Writer<K>, object: &Value)
+where
+    K: kube::runtime::reflector::Lookup + Clone + DeserializeOwned + 'static,
+    K::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    let object = serde_json::from_value(object.clone()).unwrap();
+    writer.apply_watcher_event(&Event::Apply(object));
+}
+
+impl Stage {
+    /// We lead, and there is a MurderCluster `mc` with this spec.
+    pub(super) async fn new(spec: Value) -> Self {
+        let api = FakeApi::default();
+        let client = api.client();
+        let settings = LeaseSettings {
+            namespace: "murder-system".to_owned(),
+            name: "murder-operator".to_owned(),
+            identity: "us".to_owned(),
+            duration: Duration::from_secs(15),
+        };
+        let mut election = Election::new(client.clone(), settings);
+        election.acquire().await;
+        let (cluster_store, clusters) = store();
+        let (backend_store, backends) = store();
+        let (frontend_store, frontends) = store();
+        let (pod_store, pods) = store();
+        let (claim_store, claims) = store();
+        let writer = |(version, kind, plural): (&str, &'static str, &str)| {
+            (kind, Writer::new(resource(version, kind, plural)))
+        };
+        let applied: BTreeMap<_, Writer<DynamicObject>> = APPLIED.into_iter().map(writer).collect();
+        let readers = applied.iter();
+        let stores = Stores {
+            clusters: cluster_store,
+            backends: backend_store,
+            frontends: frontend_store,
+            pods: pod_store,
+            claims: claim_store,
+            nodes: None,
+            applied: readers.map(|(kind, w)| (*kind, w.as_reader())).collect(),
+        };
+        let defaults = Defaults {
+            image: "murder.local/node:dev".to_owned(),
+            pull_policy: String::new(),
+        };
+        let context = Context::new(
+            client.clone(),
+            stores,
+            defaults,
+            election.leadership(),
+            Events::new(client, "us"),
+            Arc::new(Metrics::default()),
+        );
+        let mut stage = Self {
+            api,
+            context,
+            clusters,
+            backends,
+            frontends,
+            pods,
+            claims,
+            applied,
+            _election: election,
+        };
+        stage.murder("MurderCluster", "mc", spec);
+        stage
+    }
+
+    /// Puts one of our own objects there.
+    pub(super) fn murder(&mut self, kind: &str, name: &str, spec: Value) {
+        self.put(json!({
+            "apiVersion": "murder.rs/v1alpha1", "kind": kind,
+            "metadata": {"name": name, "finalizers": ["murder.rs/murder"]},
+            "spec": spec,
+        }));
+    }
+
+    /// A Backend of the murder and its bound claim of 10Gi and class `fast`.
+    pub(super) fn backend_with_claim(&mut self, name: &str, size: &str) {
+        let storage = json!({"size": size, "storageClassName": "fast"});
+        let spec = json!({"clusterRef": {"name": "mc"}, "storage": storage});
+        self.murder("Backend", name, spec);
+        self.claim(&format!("{name}-data"), &json!({"murder.rs/backend": name}));
+    }
+
+    /// A bound claim of 10Gi and class `fast`.
+    pub(super) fn claim(&mut self, name: &str, labels: &Value) {
+        let mut labels = labels.clone();
+        labels["murder.rs/cluster"] = json!("mc");
+        labels["app.kubernetes.io/managed-by"] = json!("murder-operator");
+        self.put(json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {
+                "storageClassName": "fast",
+                "resources": {"requests": {"storage": "10Gi"}},
+            },
+            "status": {"phase": "Bound", "capacity": {"storage": "10Gi"}},
+        }));
+    }
+
+    /// Puts an object of the namespace there; the watches have it, too.
+    pub(super) fn put(&mut self, mut object: Value) {
+        let (kind, name) = (text(&object, "/kind"), text(&object, "/metadata/name"));
+        let path = path(&object, &kind, &name);
+        let metadata = &mut object["metadata"];
+        metadata["namespace"] = json!("mail");
+        if metadata["uid"].is_null() {
+            metadata["uid"] = json!(format!("uid-{name}"));
+        }
+        self.api.put(&path, object);
+        self.see(&kind, &path);
+    }
+
+    /// Changes an object as somebody else would; the watches have it, too.
+    pub(super) fn change(&mut self, kind: &str, name: &str, change: impl FnOnce(&mut Value)) {
+        let version = match kind {
+            "MurderCluster" | "Backend" | "Frontend" => "murder.rs/v1alpha1",
+            "PersistentVolumeClaim" | "Pod" => "v1",
+            _ => APPLIED.iter().find(|(_, k, _)| *k == kind).unwrap().0,
+        };
+        let path = path(&json!({"apiVersion": version}), kind, name);
+        let mut object = self.api.get(&path).unwrap();
+        change(&mut object);
+        self.api.put(&path, object);
+        self.see(kind, &path);
+    }
+
+    /// The watches learn what the API server has of an object.
+    fn see(&mut self, kind: &str, path: &str) {
+        let object = self.api.get(path).unwrap();
+        match kind {
+            "MurderCluster" => show(&mut self.clusters, &object),
+            "Backend" => show(&mut self.backends, &object),
+            "Frontend" => show(&mut self.frontends, &object),
+            "Pod" => show(&mut self.pods, &object),
+            "PersistentVolumeClaim" => show(&mut self.claims, &object),
+            kind => show(self.applied.get_mut(kind).unwrap(), &object),
+        }
+    }
+
+    /// What the watches have of the murder.
+    pub(super) fn objects(&self) -> Objects {
+        let key = Key {
+            namespace: "mail".to_owned(),
+            name: "mc".to_owned(),
+        };
+        let cluster = self.context.stores.clusters.state();
+        Objects::gather(&self.context.stores, &key, Arc::clone(&cluster[0]))
+    }
+
+    /// Calls that write, but for the Lease and events.
+    pub(super) fn writes(&self) -> Vec<String> {
+        let calls = self.api.calls().into_iter();
+        calls
+            .filter(|call| !call.starts_with("GET "))
+            .filter(|call| !call.contains("/leases") && !call.contains("/events"))
+            .collect()
+    }
+}
+
+fn text(object: &Value, pointer: &str) -> String {
+    let found = object.pointer(pointer).and_then(Value::as_str);
+    found.unwrap_or_default().to_owned()
+}
+
+fn path(object: &Value, kind: &str, name: &str) -> String {
+    let version = text(object, "/apiVersion");
+    let root = if version.contains('/') { "apis" } else { "api" };
+    let plural = match kind {
+        "NetworkPolicy" => "networkpolicies".to_owned(),
+        kind => format!("{}s", kind.to_lowercase()),
+    };
+    format!("/{root}/{version}/namespaces/mail/{plural}/{name}")
+}
