@@ -227,7 +227,7 @@ type Change = fn(&mut Sim, &mut BackendInput);
 
 #[test]
 fn trouble_has_a_reason_and_says_what_it_is() {
-    let table: [(&str, Change, &[&str]); 8] = [
+    let table: [(&str, Change, &[&str]); 9] = [
         (
             "image",
             |_, input| input.problems = vec!["ImageNotAvailable: be-a-0: image x: no".to_owned()],

@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::time::timeout;
 
+use super::calls::{ApiError, call_within};
 /// Name of the account.
 pub const ADMIN: &str = "admin";
 /// Key of the accounts file in its Secret.
@@ -21,21 +21,8 @@ pub const ACCOUNTS_KEY: &str = "accounts";
 #[derive(Debug, thiserror::Error)]
 pub enum AccountsError {
     /// The API server refused or could not be reached.
-    #[error("Secret {name}: {source}")]
-    Api {
-        /// The Secret.
-        name: String,
-        /// Why.
-        source: kube::Error,
-    },
-    /// No answer in time.
-    #[error("Secret {name}: no answer within {} ms", .limit.as_millis())]
-    Timeout {
-        /// The Secret.
-        name: String,
-        /// Limit of each call.
-        limit: Duration,
-    },
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// The password's Secret was made by somebody else and has no password.
     #[error("Secret {0} has no key password")]
     NoPassword(String),
@@ -98,7 +85,8 @@ struct Secrets {
 
 impl Secrets {
     async fn get(&self, name: &str) -> Result<Option<Secret>, AccountsError> {
-        self.limited(name, self.api.get_opt(name)).await
+        let getting = self.api.get_opt(name);
+        Ok(call_within(self.limit, "get Secret", name, getting).await?)
     }
 
     /// Whether it was created; false if it exists.
@@ -125,29 +113,11 @@ impl Secrets {
             field_manager: Some("murder-operator".to_owned()),
             ..PostParams::default()
         };
-        match self
-            .limited(name, self.api.create(&parameters, &secret))
-            .await
-        {
+        let creating = self.api.create(&parameters, &secret);
+        match call_within(self.limit, "create Secret", name, creating).await {
             Ok(_) => Ok(true),
-            Err(AccountsError::Api {
-                source: kube::Error::Api(status),
-                ..
-            }) if status.is_already_exists() => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn limited<T>(
-        &self,
-        name: &str,
-        call: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, AccountsError> {
-        let (name, limit) = (name.to_owned(), self.limit);
-        match timeout(limit, call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(source)) => Err(AccountsError::Api { name, source }),
-            Err(_) => Err(AccountsError::Timeout { name, limit }),
+            Err(error) if error.is_already_exists() => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 }

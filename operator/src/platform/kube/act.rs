@@ -23,6 +23,10 @@ use crate::crd::{Backend, Frontend};
 use crate::node_client::{NodeAddress, NodeClient};
 use crate::resources::Murder;
 
+/// What is done with claims, for errors.
+const GET_CLAIM: &str = "get PersistentVolumeClaim";
+const PATCH_CLAIM: &str = "patch PersistentVolumeClaim";
+
 /// What steps of one pass are carried out with.
 pub(super) struct Acting<'a> {
     pub(super) context: &'a Context,
@@ -134,7 +138,7 @@ impl Acting<'_> {
         let wanted = self.rendered(kind, name)?.revision.clone();
         // Its controller must have seen the template, or the pod would come back as it was.
         let api = self.dynamic("StatefulSet")?;
-        let live = call(api.get(&set)).await?;
+        let live = call("get StatefulSet", &set, api.get(&set)).await?;
         let observed = live
             .data
             .pointer("/status/observedGeneration")
@@ -147,7 +151,7 @@ impl Acting<'_> {
             return Ok(());
         }
         let pods: Api<Pod> = self.api();
-        let Some(live) = call(pods.get_opt(pod)).await? else {
+        let Some(live) = call("get Pod", pod, pods.get_opt(pod)).await? else {
             return Ok(());
         };
         let runs = live.annotations().get(super::objects::REVISION);
@@ -158,7 +162,7 @@ impl Acting<'_> {
             preconditions: Some(exactly(&live)),
             ..DeleteParams::default()
         };
-        is_absent(call(pods.delete(pod, &parameters)).await)?;
+        is_absent(call("delete Pod", pod, pods.delete(pod, &parameters)).await)?;
         Ok(())
     }
 
@@ -172,7 +176,8 @@ impl Acting<'_> {
 
     async fn delete_set(&mut self, kind: &str, name: &str) -> anyhow::Result<()> {
         let api = self.dynamic(kind)?;
-        let Some(live) = call(api.get_opt(name)).await? else {
+        let doing = format!("get {kind}");
+        let Some(live) = call(&doing, name, api.get_opt(name)).await? else {
             return Ok(());
         };
         if live.metadata.deletion_timestamp.is_some() {
@@ -186,7 +191,8 @@ impl Acting<'_> {
             }),
             ..DeleteParams::default()
         };
-        is_absent(call(api.delete(name, &parameters)).await)?;
+        let doing = format!("delete {kind}");
+        is_absent(call(&doing, name, api.delete(name, &parameters)).await)?;
         self.memory.applied.forget(kind, name);
         Ok(())
     }
@@ -210,7 +216,7 @@ impl Acting<'_> {
                 ..DeleteParams::default()
             };
             // Deleting it changes its version: the finalizer goes in the next pass.
-            return is_absent(call(api.delete(name, &parameters)).await);
+            return is_absent(call("delete Backend", name, api.delete(name, &parameters)).await);
         }
         self.memory.drains.remove(name);
         super::metering::forget(self.context, self.objects, name);
@@ -249,16 +255,16 @@ impl Acting<'_> {
             .unwrap_or_default()
             .to_owned();
         let parameters = PatchParams::apply(super::apply::FIELD_MANAGER);
-        call(api.patch(&claim_name, &parameters, &Patch::Apply(&claim)))
-            .await
-            .with_context(|| format!("make PersistentVolumeClaim {claim_name}"))?;
+        let patch = Patch::Apply(&claim);
+        let made = api.patch(&claim_name, &parameters, &patch);
+        call("make PersistentVolumeClaim", &claim_name, made).await?;
         Ok(())
     }
 
     /// Takes an existing claim: it is labelled as this Backend's, unless its server ended for ever.
     async fn adopt(&self, backend: &str, claim: &str, server_id: &str) -> anyhow::Result<()> {
         let api: Api<PersistentVolumeClaim> = self.api();
-        let live = call(api.get_opt(claim)).await?;
+        let live = call(GET_CLAIM, claim, api.get_opt(claim)).await?;
         let live = live.with_context(|| format!("spec.adoptVolume: there is no claim {claim}"))?;
         let annotations = live.annotations();
         if annotations.contains_key(RETIRED) {
@@ -277,7 +283,8 @@ impl Acting<'_> {
                 super::watch::BACKEND_LABEL: backend,
             },
         }});
-        call(api.patch(claim, &merge(), &Patch::Merge(&patch))).await?;
+        let (parameters, patch) = (merge(), Patch::Merge(&patch));
+        call(PATCH_CLAIM, claim, api.patch(claim, &parameters, &patch)).await?;
         Ok(())
     }
 
@@ -291,9 +298,8 @@ impl Acting<'_> {
         metadata["uid"] = json!(seen.uid());
         metadata["resourceVersion"] = json!(seen.resource_version());
         let patch = json!({ "metadata": metadata });
-        call(api.patch(&name, &merge(), &Patch::Merge(&patch)))
-            .await
-            .with_context(|| format!("write on PersistentVolumeClaim {name}"))?;
+        let (parameters, patch) = (merge(), Patch::Merge(&patch));
+        call(PATCH_CLAIM, &name, api.patch(&name, &parameters, &patch)).await?;
         Ok(())
     }
 
@@ -322,7 +328,7 @@ impl Acting<'_> {
     async fn delete_volume(&self, name: &str) -> anyhow::Result<()> {
         let claim = self.objects.claim_of(name);
         let api: Api<PersistentVolumeClaim> = self.api();
-        let Some(live) = call(api.get_opt(&claim)).await? else {
+        let Some(live) = call(GET_CLAIM, &claim, api.get_opt(&claim)).await? else {
             return Ok(());
         };
         if live.metadata.deletion_timestamp.is_some() {
@@ -335,14 +341,16 @@ impl Acting<'_> {
             bail!("claim {claim} is not to be deleted now");
         }
         let pods: Api<Pod> = self.api();
-        if call(pods.get_opt(&format!("{name}-0"))).await?.is_some() {
-            bail!("pod {name}-0 still uses claim {claim}");
+        let pod = format!("{name}-0");
+        if call("get Pod", &pod, pods.get_opt(&pod)).await?.is_some() {
+            bail!("pod {pod} still uses claim {claim}");
         }
         let parameters = DeleteParams {
             preconditions: Some(exactly(&live)),
             ..DeleteParams::default()
         };
-        is_absent(call(api.delete(&claim, &parameters)).await)?;
+        let doing = "delete PersistentVolumeClaim";
+        is_absent(call(doing, &claim, api.delete(&claim, &parameters)).await)?;
         Ok(())
     }
 

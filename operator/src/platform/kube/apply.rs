@@ -144,9 +144,9 @@ impl Applied {
         let resource = resource(api_version, kind, plural);
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let applied = call(api.patch(name, &parameters, &Patch::Apply(wanted)))
-            .await
-            .with_context(|| format!("apply {kind} {name}"))?;
+        let patch = Patch::Apply(wanted);
+        let applying = api.patch(name, &parameters, &patch);
+        let applied = call(&format!("apply {kind}"), name, applying).await?;
         self.0.insert(key, (wanted_hash, version(&applied)));
         Ok(outcome)
     }

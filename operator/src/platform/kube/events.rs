@@ -50,7 +50,8 @@ impl Events {
                 match timeout(WRITE_LIMIT, recorder.publish(&event, &object)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
-                        tracing::warn!(%error, reason = event.reason, "cannot write an event");
+                        let error = super::calls::short(&error);
+                        tracing::warn!(error, reason = event.reason, "cannot write an event");
                     }
                     Err(_) => tracing::warn!(reason = event.reason, "an event took too long"),
                 }

@@ -6,9 +6,9 @@ use kube::api::Patch;
 use kube::{Api, ResourceExt as _};
 use murder_model::Fence;
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::apply::merge;
+use super::calls::{ApiError, call_within};
 use crate::crd::MurderCluster;
 
 /// Annotation of a MurderCluster with the highest fence given out for it.
@@ -20,21 +20,8 @@ const TRIES_MAX: u32 = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
     /// The API server refused or could not be reached.
-    #[error("the fence of {name}: {source}")]
-    Api {
-        /// The MurderCluster.
-        name: String,
-        /// Why.
-        source: kube::Error,
-    },
-    /// No answer in time.
-    #[error("the fence of {name}: no answer within {} ms", .limit.as_millis())]
-    Timeout {
-        /// The MurderCluster.
-        name: String,
-        /// Limit of each call.
-        limit: Duration,
-    },
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// Others wrote the object again and again.
     #[error("the fence of {0}: every write met another's")]
     Contended(String),
@@ -58,7 +45,7 @@ pub async fn claim_fence(
     limit: Duration,
 ) -> Result<Fence, FenceError> {
     for _ in 0..TRIES_MAX {
-        let cluster = limited(name, limit, api.get(name)).await?;
+        let cluster = call_within(limit, "get MurderCluster", name, api.get(name)).await?;
         let noted = noted_fence(&cluster);
         let fence = next_fence(lease_transitions, noted, nodes_highest);
         let patch = json!({"metadata": {
@@ -66,14 +53,11 @@ pub async fn claim_fence(
             "annotations": {FENCE_ANNOTATION: fence.to_string()},
         }});
         let (parameters, patch) = (merge(), Patch::Merge(&patch));
-        let call = api.patch_metadata(name, &parameters, &patch);
-        match limited(name, limit, call).await {
+        let patching = api.patch_metadata(name, &parameters, &patch);
+        match call_within(limit, "write the fence of MurderCluster", name, patching).await {
             Ok(_) => return Ok(fence),
-            Err(FenceError::Api {
-                source: kube::Error::Api(status),
-                ..
-            }) if status.is_conflict() => {}
-            Err(error) => return Err(error),
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Err(FenceError::Contended(name.to_owned()))
@@ -91,19 +75,6 @@ pub fn noted_fence(cluster: &MurderCluster) -> Option<u64> {
         );
     }
     number
-}
-
-async fn limited<T>(
-    name: &str,
-    limit: Duration,
-    call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, FenceError> {
-    let name = name.to_owned();
-    match timeout(limit, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(FenceError::Api { name, source }),
-        Err(_) => Err(FenceError::Timeout { name, limit }),
-    }
 }
 
 #[cfg(test)]
@@ -188,6 +159,6 @@ mod tests {
         api.put(PATH, cluster(&json!({})));
         api.set_mood(Mood::Silent);
         let error = claim(&api, 1, 0).await.unwrap_err().to_string();
-        assert_eq!(error, "the fence of mc: no answer within 10000 ms");
+        assert_eq!(error, "get MurderCluster/mc: no answer within 10000 ms");
     }
 }

@@ -12,7 +12,7 @@ use super::{call, is_absent};
 /// Holds an object until we let it go.
 pub(super) async fn add<K>(api: &Api<K>, object: &K) -> anyhow::Result<()>
 where
-    K: Resource + Clone + std::fmt::Debug + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let mut finalizers = object.finalizers().to_vec();
     if object.meta().deletion_timestamp.is_some() || finalizers.iter().any(|f| f == FINALIZER) {
@@ -25,7 +25,7 @@ where
 /// Lets an object go.
 pub(super) async fn remove<K>(api: &Api<K>, object: &K) -> anyhow::Result<()>
 where
-    K: Resource + Clone + std::fmt::Debug + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let finalizers = object.finalizers();
     if !finalizers.iter().any(|f| f == FINALIZER) {
@@ -41,12 +41,14 @@ where
 
 async fn write<K>(api: &Api<K>, object: &K, finalizers: &[String]) -> anyhow::Result<()>
 where
-    K: Resource + Clone + std::fmt::Debug + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let version = object.resource_version();
     let patch = json!({"metadata": {
         "uid": object.uid(), "resourceVersion": version, "finalizers": finalizers,
     }});
     let name = object.name_any();
-    is_absent(call(api.patch(&name, &merge(), &Patch::Merge(&patch))).await)
+    let doing = format!("patch {}", K::kind(&()));
+    let (parameters, patch) = (merge(), Patch::Merge(&patch));
+    is_absent(call(&doing, &name, api.patch(&name, &parameters, &patch)).await)
 }

@@ -16,7 +16,7 @@ use super::apply::FIELD_MANAGER;
 use super::context::Context;
 use super::memory::Memory;
 use super::objects::{Objects, RETIRED};
-use super::{ApiError, call, publish};
+use super::{call, publish};
 use crate::core::Kind;
 use crate::crd::VolumeStatus;
 use crate::resources::names;
@@ -168,21 +168,14 @@ async fn grow(
     };
     let api: Api<PersistentVolumeClaim> =
         Api::namespaced(context.client.clone(), &objects.key.namespace);
-    match call(api.patch(&name, &parameters, &Patch::Merge(&patch))).await {
+    let patch = Patch::Merge(&patch);
+    let patching = api.patch(&name, &parameters, &patch);
+    match call("patch PersistentVolumeClaim", &name, patching).await {
         Ok(_) => Ok(true),
         // It changed meanwhile, or is another: the watch will tell.
-        Err(ApiError::Kube(kube::Error::Api(status)))
-            if status.is_conflict() || status.is_not_found() =>
-        {
-            Ok(false)
-        }
-        Err(ApiError::Kube(kube::Error::Api(status))) => {
-            let refusal = &status.message;
-            let message = format!("claim {name} cannot grow to {wanted}: {refusal}");
-            Err(stuck("ExpansionRefused", message))
-        }
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(false),
         Err(error) => {
-            let message = format!("claim {name} cannot grow to {wanted} now: {error}");
+            let message = format!("claim {name} cannot grow to {wanted}: {error}");
             Err(stuck("ExpansionRefused", message))
         }
     }
@@ -194,7 +187,7 @@ async fn class_refuses(context: &Context, class: &str) -> Option<String> {
         return Some("it has no StorageClass; enlarge it by hand".to_owned());
     }
     let api: Api<StorageClass> = Api::all(context.client.clone());
-    match call(api.get_opt(class)).await {
+    match call("get StorageClass", class, api.get_opt(class)).await {
         Ok(Some(found)) if found.allow_volume_expansion == Some(true) => None,
         Ok(Some(_)) => Some(format!(
             "StorageClass {class} does not allow it; set its allowVolumeExpansion if its driver can"
@@ -429,8 +422,8 @@ mod tests {
         refused.api.refuse(&format!("PATCH {CLAIM}"), 403, &why);
         let mut memory = Memory::default();
         apply(&refused.context, &refused.objects(), &mut memory).await;
-        let message =
-            "claim be-a-data cannot grow to 20Gi: only dynamically provisioned pvc can be resized";
+        let message = "claim be-a-data cannot grow to 20Gi: patch PersistentVolumeClaim/be-a-data: 403 Forbidden: only \
+             dynamically provisioned pvc can be resized";
         let expected = Some((true, "ExpansionRefused", message.to_owned()));
         assert_eq!(said(&refused, &memory), expected);
     }

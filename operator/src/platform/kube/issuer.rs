@@ -11,30 +11,17 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::authority::{AUTHORITIES, CERTIFICATE, KEY, SecretData};
+use super::calls::{ApiError, call_within};
 use super::certificates::Identity;
 
 /// Why there is no certificate of an issuer.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
     /// The API server refused (404: cert-manager is not installed) or could not be reached.
-    #[error("Certificate {name}: {source}")]
-    Api {
-        /// The Certificate.
-        name: String,
-        /// Why.
-        source: kube::Error,
-    },
-    /// No answer in time.
-    #[error("Certificate {name}: no answer within {} ms", .limit.as_millis())]
-    Timeout {
-        /// The Certificate.
-        name: String,
-        /// Limit of each call.
-        limit: Duration,
-    },
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// The issuer has not answered yet.
     #[error("Certificate {0} is not issued yet")]
     Pending(String),
@@ -52,11 +39,8 @@ impl IssuerError {
     /// Reason of a condition.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Api {
-                source: kube::Error::Api(status),
-                ..
-            } if status.code == 404 => "CertManagerMissing",
-            Self::Api { .. } | Self::Timeout { .. } => "CertificateFailed",
+            Self::Api(error) if error.is_not_found() => "CertManagerMissing",
+            Self::Api(_) => "CertificateFailed",
             Self::Pending(_) => "CertificatePending",
             Self::Unusable { .. } => "CertificateUnusable",
         }
@@ -112,9 +96,10 @@ pub async fn issued(
         Api::namespaced_with(client.clone(), namespace, &resource);
     let parameters = PatchParams::apply("murder-operator").force();
     let patch = Patch::Apply(certificate);
-    limited(name, limit, certificates.patch(name, &parameters, &patch)).await?;
+    let applying = certificates.patch(name, &parameters, &patch);
+    call_within(limit, "apply Certificate", name, applying).await?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    match limited(name, limit, secrets.get_opt(name)).await? {
+    match call_within(limit, "get Secret", name, secrets.get_opt(name)).await? {
         Some(secret) => checked(name, SecretData::of(&secret), identity, now),
         None => Err(IssuerError::Pending(name.to_owned())),
     }
@@ -147,19 +132,6 @@ fn checked(
         return Err(unusable("it has expired"));
     }
     Ok(secret)
-}
-
-async fn limited<T>(
-    name: &str,
-    limit: Duration,
-    call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, IssuerError> {
-    let name = name.to_owned();
-    match timeout(limit, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(IssuerError::Api { name, source }),
-        Err(_) => Err(IssuerError::Timeout { name, limit }),
-    }
 }
 
 #[cfg(test)]
@@ -271,7 +243,7 @@ mod tests {
         assert_eq!(error.reason(), "CertificateFailed");
         assert_eq!(
             error.to_string(),
-            "Certificate be-a-tls: no answer within 10000 ms"
+            "apply Certificate/be-a-tls: no answer within 10000 ms"
         );
     }
 }

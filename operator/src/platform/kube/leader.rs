@@ -14,7 +14,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::calls::{ApiError, call_within};
 
 /// Name of the operator's Lease.
 pub const LEASE_NAME: &str = "murder-operator";
@@ -46,16 +48,14 @@ pub fn identity(pod: &str) -> Result<String, getrandom::Error> {
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// The API server refused or could not be reached.
-    #[error("the Lease: {0}")]
-    Api(#[from] kube::Error),
-    /// No answer in time.
-    #[error("the Lease: no answer within {} ms", .0.as_millis())]
-    Timeout(Duration),
+    #[error(transparent)]
+    Api(#[from] ApiError),
 }
 
 impl LeaseError {
     fn is_status(&self, test: fn(&kube::core::Status) -> bool) -> bool {
-        matches!(self, Self::Api(kube::Error::Api(status)) if test(status))
+        let Self::Api(error) = self;
+        error.status().is_some_and(test)
     }
 }
 
@@ -390,29 +390,29 @@ impl Election {
     }
 
     async fn get(&self) -> Result<Option<Lease>, LeaseError> {
-        self.limited(self.api.get_opt(&self.settings.name)).await
+        self.limited("get", self.api.get_opt(&self.settings.name))
+            .await
     }
 
     async fn create(&self, lease: &Lease) -> Result<Lease, LeaseError> {
-        self.limited(self.api.create(&PostParams::default(), lease))
+        let parameters = PostParams::default();
+        self.limited("create", self.api.create(&parameters, lease))
             .await
     }
 
     async fn replace(&self, lease: &Lease) -> Result<Lease, LeaseError> {
         let parameters = PostParams::default();
-        self.limited(self.api.replace(&self.settings.name, &parameters, lease))
-            .await
+        let replacing = self.api.replace(&self.settings.name, &parameters, lease);
+        self.limited("write", replacing).await
     }
 
     async fn limited<T>(
         &self,
+        verb: &str,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, LeaseError> {
-        let limit = self.settings.duration / 3;
-        match timeout(limit, call).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(LeaseError::Timeout(limit)),
-        }
+        let (limit, doing) = (self.settings.duration / 3, format!("{verb} Lease"));
+        Ok(call_within(limit, &doing, &self.settings.name, call).await?)
     }
 }
 

@@ -118,7 +118,8 @@ async fn volume(
     let name = claim.spec.as_ref()?.volume_name.clone()?;
     let api: Api<PersistentVolume> = Api::all(client.clone());
     // Without the right to read volumes none is known to be bound to a machine.
-    let volume = call(api.get_opt(&name)).await.ok()??;
+    let volume = call("get PersistentVolume", &name, api.get_opt(&name)).await;
+    let volume = volume.ok()??;
     let only_at = only_machine(&volume);
     let bound = Bound {
         movable: only_at.is_none(),

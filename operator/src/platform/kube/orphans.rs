@@ -105,7 +105,8 @@ where
 {
     let object = json!({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "status": status});
     let parameters = PatchParams::apply(super::publish::STATUS_MANAGER).force();
-    is_absent(call(api.patch_status(name, &parameters, &Patch::Apply(&object))).await)
+    let (doing, patch) = (format!("patch the status of {kind}"), Patch::Apply(&object));
+    is_absent(call(&doing, name, api.patch_status(name, &parameters, &patch)).await)
 }
 
 /// Stops the workload of a Backend that nobody runs any more.
@@ -127,5 +128,6 @@ async fn stop(context: &Context, namespace: &str, kind: &str, name: &str) -> any
         }),
         ..DeleteParams::default()
     };
-    is_absent(call(api.delete(name, &parameters)).await)
+    let doing = format!("delete {kind}");
+    is_absent(call(&doing, name, api.delete(name, &parameters)).await)
 }

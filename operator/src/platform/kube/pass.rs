@@ -319,7 +319,9 @@ async fn note_served(context: &Context, objects: &Objects, world: &World) -> any
         if is_ready(pod) && !pod.annotations().contains_key(SERVED) {
             let name = pod.name_any();
             let (parameters, patch) = (merge(), Patch::Merge(&patch));
-            super::is_absent(call(pods.patch(&name, &parameters, &patch)).await)?;
+            super::is_absent(
+                call("patch Pod", &name, pods.patch(&name, &parameters, &patch)).await,
+            )?;
         }
     }
     let claims: Api<k8s_openapi::api::core::v1::PersistentVolumeClaim> =
@@ -334,7 +336,9 @@ async fn note_served(context: &Context, objects: &Objects, world: &World) -> any
             let id = status.server_id.to_string();
             let patch = json!({"metadata": {"uid": claim.uid(), "annotations": {SERVER_ID: id}}});
             let name = claim.name_any();
-            call(claims.patch(&name, &merge(), &Patch::Merge(&patch))).await?;
+            let (parameters, patch) = (merge(), Patch::Merge(&patch));
+            let patching = claims.patch(&name, &parameters, &patch);
+            call("patch PersistentVolumeClaim", &name, patching).await?;
         }
     }
     Ok(())

@@ -117,9 +117,9 @@ async fn carry_out(
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
         };
-        match call(api.create(&parameters, &backend)).await {
+        match call("create Backend", name, api.create(&parameters, &backend)).await {
             Ok(_) => tracing::info!(murder = %objects.key, backend = name, "pool_grows"),
-            Err(super::ApiError::Kube(kube::Error::Api(s))) if s.is_already_exists() => {
+            Err(error) if error.is_already_exists() => {
                 // Made by the last pass, or somebody else's: then the pool waits for another name.
             }
             Err(error) => return Err(error.into()),
@@ -144,7 +144,10 @@ async fn carry_out(
             patch["spec"] = spec;
         }
         if patch.get("spec").is_some() || patch["metadata"].get("annotations").is_some() {
-            super::is_absent(call(api.patch(&name, &merge(), &Patch::Merge(&patch))).await)?;
+            let parameters = merge();
+            let patch = Patch::Merge(&patch);
+            let patching = api.patch(&name, &parameters, &patch);
+            super::is_absent(call("patch Backend", &name, patching).await)?;
         }
     }
     Ok(())

@@ -169,7 +169,11 @@ where
     });
     let api: Api<K> = Api::namespaced(context.client.clone(), &objects.key.namespace);
     let parameters = PatchParams::apply(STATUS_MANAGER).force();
-    super::is_absent(call(api.patch_status(name, &parameters, &Patch::Apply(&object))).await)
+    let (doing, patch) = (
+        format!("patch the status of {}", K::kind(&())),
+        Patch::Apply(&object),
+    );
+    super::is_absent(call(&doing, name, api.patch_status(name, &parameters, &patch)).await)
 }
 
 /// An event for each condition that turned, and for each step of a drain.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -48,9 +47,7 @@ impl Secrets {
             }
         }
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        let secret = call(api.get_opt(name))
-            .await
-            .with_context(|| format!("read Secret {name}"))?;
+        let secret = call("get Secret", name, api.get_opt(name)).await?;
         self.0
             .insert(name.to_owned(), (Instant::now(), secret.clone()));
         Ok(secret)
@@ -66,9 +63,8 @@ impl Secrets {
     ) -> anyhow::Result<()> {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let written = call(api.patch(name, &parameters, &Patch::Apply(secret)))
-            .await
-            .with_context(|| format!("apply Secret {name}"))?;
+        let patch = Patch::Apply(secret);
+        let written = call("apply Secret", name, api.patch(name, &parameters, &patch)).await?;
         self.0
             .insert(name.to_owned(), (Instant::now(), Some(written)));
         Ok(())
@@ -89,14 +85,14 @@ impl Secrets {
         };
         let known = self.0.remove(name).and_then(|(_, secret)| secret);
         let written = match known {
-            None => call(api.create(&parameters, secret)).await,
+            None => call("create Secret", name, api.create(&parameters, secret)).await?,
             Some(known) => {
                 let mut secret = secret.clone();
                 secret.metadata.resource_version = known.metadata.resource_version;
-                call(api.replace(name, &parameters, &secret)).await
+                let replacing = api.replace(name, &parameters, &secret);
+                call("replace Secret", name, replacing).await?
             }
         };
-        let written = written.with_context(|| format!("write Secret {name}"))?;
         self.0
             .insert(name.to_owned(), (Instant::now(), Some(written)));
         Ok(())

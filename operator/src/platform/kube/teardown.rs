@@ -18,7 +18,7 @@ use crate::crd::{Backend, ClusterDeletion, Frontend, MurderCluster};
 /// Whether a namespace is on its way out: then nothing is made in it, and nothing of ours holds it up.
 pub(super) async fn namespace_ends(context: &Context, namespace: &str) -> anyhow::Result<bool> {
     let api: Api<Namespace> = Api::all(context.client.clone());
-    match call(api.get_opt(namespace)).await {
+    match call("get Namespace", namespace, api.get_opt(namespace)).await {
         Ok(found) => Ok(found.is_none_or(|n| n.metadata.deletion_timestamp.is_some())),
         // Where namespaces may not be read, objects in it end by their own rules.
         Err(error) => {
@@ -137,7 +137,9 @@ async fn delete_sets(
             }),
             ..DeleteParams::default()
         };
-        is_absent(call(api.delete(&set.name_any(), &parameters)).await)?;
+        let name = set.name_any();
+        let doing = format!("delete {kind}");
+        is_absent(call(&doing, &name, api.delete(&name, &parameters)).await)?;
     }
     Ok(!sets.is_empty())
 }

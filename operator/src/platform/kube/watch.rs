@@ -21,6 +21,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
+use super::calls::short_watch;
 use crate::crd::{Backend, Frontend, MurderCluster};
 pub(super) use crate::resources::names::{BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL};
 
@@ -194,6 +195,7 @@ where
     let (reader, writer) = store();
     let events = watcher(api, watcher::Config::default())
         .default_backoff()
+        .inspect_err(|error| interrupted(&K::kind(&()), error))
         .try_filter_map(|event| futures::future::ready(Ok(readable(event))));
     (reader, reflector(writer, events).boxed())
 }
@@ -258,7 +260,8 @@ where
         .default_backoff()
         .modify(|object: &mut K| object.meta_mut().managed_fields = None);
     let stream = reflector(writer, stream).touched_objects();
-    tasks.spawn(follow(stream.boxed(), trigger));
+    let kind = K::kind(&()).into_owned();
+    tasks.spawn(follow(kind, stream.boxed(), trigger));
     reader
 }
 
@@ -269,24 +272,31 @@ fn dynamic_store(
     trigger: Trigger,
     tasks: &mut JoinSet<()>,
 ) -> Store<DynamicObject> {
+    let kind = resource.kind.clone();
     let writer = Writer::new(resource);
     let reader = writer.as_reader();
     let stream = watcher(api, config)
         .default_backoff()
         .modify(|object: &mut DynamicObject| object.metadata.managed_fields = None);
     let stream = reflector(writer, stream).touched_objects();
-    tasks.spawn(follow(stream.boxed(), trigger));
+    tasks.spawn(follow(kind, stream.boxed(), trigger));
     reader
 }
 
+fn interrupted(kind: &str, error: &watcher::Error) {
+    let error = short_watch(kind, error);
+    tracing::warn!(error, "watch_interrupted");
+}
+
 async fn follow<K: kube::ResourceExt>(
+    kind: String,
     mut stream: BoxStream<'static, Result<K, watcher::Error>>,
     mut trigger: Trigger,
 ) {
     while let Some(event) = stream.next().await {
         match event {
             Ok(object) => trigger.owner_of(&object).await,
-            Err(error) => tracing::warn!(error = %error, "watch_interrupted"),
+            Err(error) => interrupted(&kind, &error),
         }
     }
 }
@@ -313,7 +323,13 @@ fn node_store(
     tasks.spawn(async move {
         let mut known: BTreeMap<String, bool> = BTreeMap::new();
         while let Some(event) = stream.next().await {
-            let Ok(node) = event else { continue };
+            let node = match event {
+                Ok(node) => node,
+                Err(error) => {
+                    interrupted("Node", &error);
+                    continue;
+                }
+            };
             let closed = is_closed(&node);
             if known.insert(node.name_any(), closed) == Some(closed) {
                 continue;
