@@ -7,6 +7,10 @@ use std::time::Duration;
 use kube::core::Status;
 use kube::runtime::watcher;
 
+use super::accounts::AccountsError;
+use super::fence::FenceError;
+use super::issuer::IssuerError;
+
 /// Time limit of a call to the API server.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(15);
 /// Longest text of another's that an error repeats; a refused object may be quoted whole.
@@ -59,10 +63,55 @@ impl ApiError {
         self.status().is_some_and(Status::is_conflict)
     }
 
+    /// Whether nothing can be made because the namespace is on its way out, or gone.
+    pub(super) fn namespace_ends(&self) -> bool {
+        self.status().is_some_and(namespace_ends_by)
+    }
+
     /// Whether an object of the name was there already.
     pub(super) fn is_already_exists(&self) -> bool {
         self.status().is_some_and(Status::is_already_exists)
     }
+}
+
+/// The namespace is on its way out: nothing can be made in it, and nothing of ours holds it up.
+#[derive(Debug, thiserror::Error)]
+#[error("the namespace is on its way out")]
+pub(super) struct NamespaceEnds;
+
+/// Whether a failure is that the namespace is on its way out.
+pub(super) fn namespace_ends(error: &anyhow::Error) -> bool {
+    let of_call = |cause: &(dyn StdError + 'static)| {
+        let of_fence = || match cause.downcast_ref()? {
+            FenceError::Api(error) => Some(error),
+            FenceError::Contended(_) => None,
+        };
+        let of_accounts = || match cause.downcast_ref()? {
+            AccountsError::Api(error) => Some(error),
+            _ => None,
+        };
+        let of_issuer = || match cause.downcast_ref()? {
+            IssuerError::Api(error) => Some(error),
+            _ => None,
+        };
+        let own = cause.downcast_ref::<ApiError>();
+        let found = own
+            .or_else(of_fence)
+            .or_else(of_accounts)
+            .or_else(of_issuer);
+        found.is_some_and(ApiError::namespace_ends)
+    };
+    error.is::<NamespaceEnds>() || error.chain().any(of_call)
+}
+
+/// Whether the API server refuses because of that.
+pub(super) fn namespace_ends_by(status: &Status) -> bool {
+    let details = status.details.as_ref();
+    let mut causes = details.iter().flat_map(|details| &details.causes);
+    let is_ending =
+        status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating");
+    // What would be made in a namespace that is gone is answered with the namespace's own absence.
+    is_ending || (status.is_not_found() && details.is_some_and(|d| d.kind == "namespaces"))
 }
 
 /// A failure in few words: code, reason and message of the API server, or what happened on the way to it.

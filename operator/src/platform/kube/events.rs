@@ -10,6 +10,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::calls::{namespace_ends_by, short};
+
 /// How long an equal event is not written again.
 const QUIET: Duration = Duration::from_secs(600);
 /// Longest time that writing one may take.
@@ -49,8 +51,9 @@ impl Events {
                 let recorder = Recorder::new(client.clone(), reporter.clone());
                 match timeout(WRITE_LIMIT, recorder.publish(&event, &object)).await {
                     Ok(Ok(())) => {}
+                    Ok(Err(kube::Error::Api(status))) if namespace_ends_by(&status) => {}
                     Ok(Err(error)) => {
-                        let error = super::calls::short(&error);
+                        let error = short(&error);
                         tracing::warn!(error, reason = event.reason, "cannot write an event");
                     }
                     Err(_) => tracing::warn!(reason = event.reason, "an event took too long"),

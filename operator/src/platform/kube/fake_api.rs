@@ -62,6 +62,11 @@ impl FakeApi {
         self.0.lock().unwrap().calls.clone()
     }
 
+    /// Where there are objects.
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.0.lock().unwrap().objects.keys().cloned().collect()
+    }
+
     pub(super) fn get(&self, path: &str) -> Option<Value> {
         self.0.lock().unwrap().objects.get(path).cloned()
     }
@@ -117,7 +122,12 @@ impl FakeApi {
     }
 
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
-        let sent = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
+        let mut sent = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
+        let path = path.strip_suffix("/status").map_or(path, |object| {
+            let status = sent["status"].take();
+            sent = json!({"status": status});
+            object
+        });
         let path = match (method, sent["metadata"]["name"].as_str()) {
             (&Method::POST, Some(name)) => format!("{path}/{name}"),
             _ => path.to_owned(),

@@ -24,7 +24,7 @@ use super::context::Context;
 use super::issuer;
 use super::memory::Memory;
 use super::objects::{self, Objects};
-use super::pass::Problems;
+use super::problems::Problems;
 use crate::core::Kind;
 use crate::crd::{API_VERSION, MurderCluster, Topology};
 use crate::node_client::NodeClient;
@@ -95,7 +95,8 @@ pub(super) async fn ensure(
     let name = &objects.key.name;
     let trouble = Kind::MurderCluster;
     if let Err(error) = ensure_accounts(context, objects, memory).await {
-        problems.note(trouble, name, format!("{error:#}"));
+        problems.failed(trouble, name, &error);
+        problems.check()?;
     }
     let rotation = match rotation(&objects.cluster) {
         Ok(rotation) => rotation,
@@ -187,6 +188,9 @@ async fn of_issuer(
                     let entry = (Instant::now(), secret.clone());
                     memory.issued.insert(leaf.secret.clone(), entry);
                     secret
+                }
+                Err(issuer::IssuerError::Api(error)) if error.namespace_ends() => {
+                    return Err(error.into());
                 }
                 Err(error) => {
                     let what = format!("{}: {error}", error.reason());

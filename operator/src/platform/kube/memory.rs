@@ -42,6 +42,8 @@ pub(super) struct Memory {
     pub(super) growth: BTreeMap<String, Stuck>,
     /// Backends that were to be emptied in the last pass.
     pub(super) leaving: BTreeSet<String>,
+    /// The uid of the MurderCluster once its namespace is on its way out.
+    pub(super) ending: Option<String>,
     /// Whether all was as wished after the last pass.
     pub(super) settled: bool,
 }

@@ -1,10 +1,8 @@
 //! One pass of a murder: look, decide, act, say.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Patch;
 use kube::runtime::events::EventType;
@@ -15,6 +13,7 @@ use serde_json::json;
 use super::act::Acting;
 use super::apply::{Outcome, merge};
 use super::budgets;
+use super::calls::{self, NamespaceEnds};
 use super::context::{Context, Key};
 use super::desired::{Desired, Rendered, keep_template};
 use super::growth;
@@ -23,11 +22,12 @@ use super::memory::Memory;
 use super::objects::{Objects, SERVED, SERVER_ID, is_ready};
 use super::observe::{self, Sight};
 use super::pool;
+use super::problems::Problems;
 use super::publish::{self, Pass};
-use super::{CALL_LIMIT, call, fence, teardown};
+use super::{call, reign, teardown};
 use crate::core::{Action, DrainReport, DrainState, Kind, Plan, VolumeView, World, plan};
 use crate::crd::{Frontend, MurderCluster};
-use crate::node_client::{CallError, NodeClient};
+use crate::node_client::CallError;
 use crate::resources::Murder;
 
 /// How often a murder is looked at when nothing happens.
@@ -41,25 +41,6 @@ const REST_MIN: Duration = Duration::from_millis(500);
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What went wrong, by object; it blocks nothing else.
-#[derive(Debug, Default)]
-pub(super) struct Problems(pub(super) BTreeMap<(Kind, String), Vec<String>>);
-
-impl Problems {
-    pub(super) fn note(&mut self, kind: Kind, name: &str, what: String) {
-        let of_object = self.0.entry((kind, name.to_owned())).or_default();
-        if !of_object.contains(&what) {
-            of_object.push(what);
-        }
-    }
-
-    /// Those of one object.
-    pub(super) fn of(&self, kind: Kind, name: &str) -> Vec<String> {
-        let found = self.0.get(&(kind, name.to_owned()));
-        found.cloned().unwrap_or_default()
-    }
 }
 
 /// Does one pass; says when the next is due at the latest.
@@ -76,93 +57,95 @@ pub(super) async fn pass(
     let mut memory = lock.lock().await;
     let objects = Objects::gather(&context.stores, &key, cluster);
     memory.meet(&objects.cluster, &objects.backends);
-    let someone_goes = objects.cluster.metadata.deletion_timestamp.is_some()
-        || objects
-            .backends
-            .iter()
-            .any(|b| b.metadata.deletion_timestamp.is_some());
-    if someone_goes && teardown::namespace_ends(context, &key.namespace).await? {
-        teardown::let_all_go(context, &objects).await?;
-        return Ok(REST);
+    if teardown::namespace_ends(context, &objects, &memory).await? {
+        return teardown::end_with_namespace(context, &objects, &mut memory).await;
     }
+    // Boxed: it is one large future.
+    match Box::pin(look_and_act(context, &objects, &mut memory)).await {
+        Err(error) if calls::namespace_ends(&error) => {
+            teardown::end_with_namespace(context, &objects, &mut memory).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn look_and_act(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+) -> anyhow::Result<Duration> {
     let paused = objects.cluster.spec.paused;
     if !paused {
-        hold(context, &objects).await?;
+        hold(context, objects).await?;
     }
     let mut problems = Problems::default();
-    let desired = Desired::render(&objects, &context.stores, &context.defaults);
-    note_unrendered(&objects, &desired, &mut problems);
-    let Some(credentials) = identity::ensure(context, &objects, &mut memory, &mut problems).await?
-    else {
-        publish::publish_unready(context, &objects, &problems).await?;
+    let desired = Desired::render(objects, &context.stores, &context.defaults);
+    note_unrendered(objects, &desired, &mut problems);
+    let Some(credentials) = identity::ensure(context, objects, memory, &mut problems).await? else {
+        publish::publish_unready(context, objects, &problems).await?;
         return Ok(REST);
     };
-    let client = node_client(context, &objects, &mut memory, &credentials).await?;
+    let client = reign::node_client(context, objects, memory, &credentials).await?;
     let going = objects.cluster.metadata.deletion_timestamp.is_some();
     // Whether a deleted murder holds mail is never judged by what was heard earlier.
     let settled = memory.settled && !going;
-    let asked = observe::asked(&objects, settled, &memory.leaving);
+    let asked = observe::asked(objects, settled, &memory.leaving);
     memory.reports.ask(&client, asked).await;
-    let client = outrank(context, &objects, &mut memory, &credentials, client).await?;
-    let places = observe::places(&context.client, &context.stores, &objects, &mut memory).await;
-    let surplus = pool::apply(context, &objects, &memory, &mut problems).await;
+    let client = reign::outrank(context, objects, memory, &credentials, client).await?;
+    let places = observe::places(&context.client, &context.stores, objects, memory).await;
+    let surplus = pool::apply(context, objects, memory, &mut problems).await;
+    problems.check()?;
     let sight = Sight {
-        objects: &objects,
+        objects,
         desired: &desired,
         places: &places,
         stores: &context.stores,
         surplus: &surplus,
         now_ms: now_ms(),
     };
-    let world = sight.world(&mut memory)?;
-    let deletion = going.then(|| teardown::verdict(&objects, &world));
+    let world = sight.world(memory)?;
+    let deletion = going.then(|| teardown::verdict(objects, &world));
     if let Some(Ok(())) = &deletion
-        && teardown::tear_down(context, &objects).await?
+        && teardown::tear_down(context, objects).await?
     {
-        context.forget(&key);
+        context.forget(&objects.key);
         return Ok(REST);
     }
     let mut plan = plan(&world);
     plan.steps
-        .retain(|step| !is_paused(&objects, step.kind, &step.object));
+        .retain(|step| !is_paused(objects, step.kind, &step.object));
     if deletion.as_ref().is_some_and(Result::is_ok) {
         plan.steps.clear();
     }
     if !paused {
-        note_served(context, &objects, &world).await?;
-        growth::apply(context, &objects, &mut memory).await;
-        apply_all(
-            context,
-            &objects,
-            &desired,
-            &world,
-            &mut memory,
-            &mut problems,
-        )
-        .await;
+        note_served(context, objects, &world).await?;
+        growth::apply(context, objects, memory).await;
+        apply_all(context, objects, &desired, &world, memory, &mut problems).await;
         budgets::apply(
             context,
-            &objects,
+            objects,
             &world,
             &plan,
             &places,
-            &mut memory,
+            memory,
             &mut problems,
         )
         .await;
+        problems.check()?;
         let mut acting = Acting {
             context,
-            objects: &objects,
+            objects,
             desired: &desired,
             world: &world,
             node_client: &client,
-            memory: &mut memory,
+            memory: &mut *memory,
         };
         super::rates::apply(&acting).await;
         carry_out(&mut acting, &plan, &mut problems).await?;
+        problems.check()?;
     }
     let said = Pass {
-        objects: &objects,
+        objects,
         desired: &desired,
         places: &places,
         world: &world,
@@ -171,10 +154,10 @@ pub(super) async fn pass(
         deletion: deletion.and_then(Result::err),
         expiries: &credentials.expiries,
     };
-    publish::publish(context, &said, &mut memory).await?;
+    publish::publish(context, &said, memory).await?;
     let leaving = world.backends.iter().filter(|view| view.is_leaving());
     memory.leaving = leaving.map(|view| view.name.clone()).collect();
-    memory.settled = plan.converged && problems.0.is_empty();
+    memory.settled = plan.converged && problems.is_empty();
     let rest = rest(&plan, &world, memory.settled);
     Ok(credentials
         .look_again
@@ -233,81 +216,6 @@ fn note_unrendered(objects: &Objects, desired: &Desired, problems: &mut Problems
             }
         }
     }
-}
-
-/// The client for the nodes, under the fence of our leadership, which is written down before the first command.
-async fn node_client(
-    context: &Context,
-    objects: &Objects,
-    memory: &mut Memory,
-    credentials: &identity::Credentials,
-) -> anyhow::Result<NodeClient> {
-    let fence = match memory.fence {
-        Some(fence) => fence,
-        None => {
-            let highest = highest_fence(memory);
-            let fence = claim_fence(context, objects, highest).await?;
-            memory.fence = Some(fence);
-            fence
-        }
-    };
-    client_of(memory, credentials, fence)
-}
-
-fn client_of(
-    memory: &mut Memory,
-    credentials: &identity::Credentials,
-    fence: Fence,
-) -> anyhow::Result<NodeClient> {
-    let mark = credentials.mark(fence);
-    if let Some((known, client)) = &memory.client
-        && *known == mark
-    {
-        return Ok(client.clone());
-    }
-    let client = credentials
-        .client(fence)
-        .context("the operator's certificate")?;
-    memory.client = Some((mark, client.clone()));
-    Ok(client)
-}
-
-/// Writes a fence above all others on the murder.
-async fn claim_fence(context: &Context, objects: &Objects, highest: u64) -> anyhow::Result<Fence> {
-    let transitions = context
-        .leadership
-        .transitions()
-        .context("no longer the leader")?;
-    let api = Api::namespaced(context.client.clone(), &objects.key.namespace);
-    let (name, highest) = (&objects.key.name, Fence::new(highest));
-    Ok(fence::claim_fence(&api, name, transitions, highest, CALL_LIMIT).await?)
-}
-
-fn highest_fence(memory: &Memory) -> u64 {
-    let fences = memory
-        .reports
-        .all()
-        .filter_map(|(_, report)| report.status.as_ref());
-    fences.map(|status| status.fence.get()).max().unwrap_or(0)
-}
-
-/// Takes a higher fence if nodes have seen one: we hold the Lease, so whoever had it is deposed.
-async fn outrank(
-    context: &Context,
-    objects: &Objects,
-    memory: &mut Memory,
-    credentials: &identity::Credentials,
-    client: NodeClient,
-) -> anyhow::Result<NodeClient> {
-    let highest = highest_fence(memory);
-    if memory.fence.is_none_or(|fence| fence.get() >= highest) {
-        return Ok(client);
-    }
-    tracing::warn!(murder = %objects.key, fence = highest, "fence_outranked");
-    anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
-    let fence = claim_fence(context, objects, highest).await?;
-    memory.fence = Some(fence);
-    client_of(memory, credentials, fence)
 }
 
 /// Notes on pods that served once, so that a later operator knows it, too, and identities on claims.
@@ -437,6 +345,9 @@ pub(super) async fn apply_one(
     memory: &mut Memory,
     problems: &mut Problems,
 ) {
+    if problems.check().is_err() {
+        return;
+    }
     let namespace = &objects.key.namespace;
     let applied = memory
         .applied
@@ -453,7 +364,7 @@ pub(super) async fn apply_one(
             publish::event(context, objects, kind, owner, type_, "ForeignChange", &what);
         }
         Ok(_) => {}
-        Err(error) => problems.note(kind, owner, format!("{error:#}")),
+        Err(error) => problems.failed(kind, owner, &error),
     }
 }
 
@@ -471,6 +382,7 @@ async fn carry_out(
             tracing::info!(murder, fence, %step, "step_taken");
         }
         if let Err(error) = acting.act(step).await {
+            anyhow::ensure!(!calls::namespace_ends(&error), NamespaceEnds);
             let what = format!("{error:#}");
             tracing::warn!(murder, %step, error = what, "step_failed");
             let call = error.downcast_ref::<CallError>();

@@ -9,7 +9,7 @@ use super::call;
 use super::context::Context;
 use super::memory::Memory;
 use super::objects::{Objects, RETIRED, SERVED, is_ready};
-use super::pass::Problems;
+use super::problems::Problems;
 
 use crate::core::{Kind, Member, PoolPlan, PoolWish, Removal, pool};
 use crate::crd::{API_VERSION, Backend, DesiredState, Pool, RemovalPreference};
@@ -36,8 +36,8 @@ pub(super) async fn apply(
         return plan.leave;
     }
     if let Err(error) = carry_out(context, objects, wanted, &plan).await {
-        let what = format!("the pool of Backends: {error:#}");
-        problems.note(Kind::MurderCluster, &objects.key.name, what);
+        let error = error.context("the pool of Backends");
+        problems.failed(Kind::MurderCluster, &objects.key.name, &error);
     }
     plan.leave
 }

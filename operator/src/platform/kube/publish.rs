@@ -17,7 +17,7 @@ use super::growth;
 use super::memory::Memory;
 use super::objects::{Objects, REVISION, is_ready};
 use super::observe::Place;
-use super::pass::Problems;
+use super::problems::Problems;
 use crate::core::{
     DrainReport, Kind, Plan, RebalanceState, RebalanceWish, Target, World, rebalance,
 };

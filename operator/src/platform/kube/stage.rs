@@ -176,6 +176,23 @@ impl Stage {
         }
     }
 
+    /// The watches learn everything.
+    pub(super) fn catch_up(&mut self) {
+        for path in self.api.paths() {
+            let kind = text(&self.api.get(&path).unwrap(), "/kind");
+            if path.contains("/namespaces/mail/") && kind != "Secret" && kind != "Event" {
+                self.see(&kind, &path);
+            }
+        }
+    }
+
+    /// One pass of the murder.
+    pub(super) async fn pass(&mut self) -> anyhow::Result<Duration> {
+        self.catch_up();
+        let cluster = self.context.stores.clusters.state().remove(0);
+        super::pass::pass(&self.context, cluster).await
+    }
+
     /// What the watches have of the murder.
     pub(super) fn objects(&self) -> Objects {
         let key = Key {
