@@ -55,6 +55,8 @@ pub struct PoolWish<'a> {
     pub min_active: usize,
     /// Backends of the murder outside the pool that are not leaving.
     pub active_outside: usize,
+    /// Names that others than members have; a member that is made gets the next free one.
+    pub taken: &'a [String],
 }
 
 /// What to do with a pool.
@@ -96,7 +98,8 @@ pub fn pool(wish: PoolWish<'_>, members: &[Member]) -> PoolPlan {
     let missing = wish.replicas.saturating_sub(staying.len() + deleted);
     let free = (0_usize..)
         .map(|index| format!("{}-{index}", wish.cluster))
-        .filter(|name| !members.iter().any(|member| member.name == *name));
+        .filter(|name| !members.iter().any(|member| member.name == *name))
+        .filter(|name| !wish.taken.contains(name));
     PoolPlan {
         create: free.take(missing).collect(),
         leave,
@@ -197,6 +200,22 @@ mod tests {
         let members = [member(1, 5), member(3, 5)];
         assert_eq!(pool(wish(5), &members), made(&[0, 2, 4]));
         assert_eq!(pool(wish(2), &members), PoolPlan::default());
+    }
+
+    #[test]
+    fn row_14_a_number_that_is_not_a_members_is_skipped() {
+        let taken = names(&[0, 2]);
+        let wish = |replicas| PoolWish {
+            taken: &taken,
+            ..wish(replicas)
+        };
+        assert_eq!(pool(wish(2), &[]), made(&[1, 3]));
+        assert_eq!(pool(wish(2), &[member(1, 5)]), made(&[3]));
+        // One that lost its label and got it back is a member as before.
+        assert_eq!(
+            pool(wish(2), &[member(1, 5), member(3, 5)]),
+            PoolPlan::default()
+        );
     }
 
     #[test]
@@ -338,6 +357,7 @@ mod tests {
             replicas in 0_usize..12,
             min_active in 0_usize..4,
             active_outside in 0_usize..3,
+            taken in proptest::collection::btree_set(0_usize..12, 0..3),
             removal in prop_oneof![
                 Just(Removal::Annotated), Just(Removal::LeastData), Just(Removal::Newest)
             ],
@@ -345,10 +365,17 @@ mod tests {
             let mut members = members;
             members.sort_by(|a, b| a.name.cmp(&b.name));
             members.dedup_by(|a, b| a.name == b.name);
-            let wish = PoolWish { cluster: "mc", replicas, removal, min_active, active_outside };
+            let taken = names(&taken.into_iter().collect::<Vec<_>>());
+            let members: Vec<Member> = members
+                .into_iter()
+                .filter(|member| !taken.contains(&member.name))
+                .collect();
+            let wish = PoolWish {
+                cluster: "mc", replicas, removal, min_active, active_outside, taken: &taken,
+            };
             let plan = pool(wish, &members);
             let known = |name: &String| members.iter().any(|member| member.name == *name);
-            prop_assert!(plan.create.iter().all(|name| !known(name)));
+            prop_assert!(plan.create.iter().all(|name| !known(name) && !taken.contains(name)));
             prop_assert!(plan.leave.iter().all(known));
             let leaves = |member: &Member| plan.leave.contains(&member.name);
             let goes = |member: &Member| member.deleting || member.retired || leaves(member);

@@ -85,12 +85,12 @@ pub fn backend_status(
         .max()
         .unwrap_or(0);
     let findings = [
-        ready(view, report, input),
-        serving(view),
+        ready(view, world, report, input),
+        serving(view, world),
         schedulable(view, world),
         drained(view, world, report),
         stalled(report, progress, now),
-        volume_healthy(view, input),
+        volume_healthy(view, world, input),
         node_draining(view, report, input),
         update_pending(input),
         deletion_blocked(view, report),
@@ -118,9 +118,28 @@ pub fn backend_status(
     }
 }
 
-fn ready(view: &BackendView, report: &DrainReport, input: &BackendInput) -> Finding {
+/// What is to be done about a volume that went back in time, if the master blocks its server.
+fn restored(view: &BackendView, world: &World) -> Option<Finding> {
+    let rows = world.mupdate.as_ref()?.servers.iter().flatten();
+    let is_it = |id| view.server_id.is_none_or(|known| known == id);
+    let mut blocked = rows.filter(|row| {
+        row.server.as_str() == view.name && row.blocked && !row.retired && is_it(row.server_id)
+    });
+    let id = blocked.next()?.server_id;
+    let message = format!(
+        "its volume went back in time, as one restored from an old copy: it serves nothing. Put the newest volume \
+         back, or, if there is none, confirm server {id} at the mupdate master: see \"A volume was restored\" in \
+         docs/kubernetes.md"
+    );
+    Some(fails("VolumeRestored", message))
+}
+
+fn ready(view: &BackendView, world: &World, report: &DrainReport, input: &BackendInput) -> Finding {
     if let Some((reason, message)) = problem(&input.problems) {
         return fails(reason, message);
+    }
+    if let Some(finding) = restored(view, world) {
+        return finding;
     }
     let Some(pod) = &view.pod else {
         return match view.volume {
@@ -154,7 +173,10 @@ fn ready(view: &BackendView, report: &DrainReport, input: &BackendInput) -> Find
     }
 }
 
-fn serving(view: &BackendView) -> Finding {
+fn serving(view: &BackendView, world: &World) -> Finding {
+    if restored(view, world).is_some() {
+        return fails("VolumeRestored", "its volume is to be confirmed first");
+    }
     match (&view.status, view.pod.as_ref().is_some_and(|pod| pod.ready)) {
         (Some(status), _) if status.deactivated => {
             fails("Deactivated", "it was emptied and serves nothing")
@@ -245,13 +267,16 @@ fn stalled(report: &DrainReport, progress: &DrainProgress, now: Timestamp) -> Fi
     }
 }
 
-fn volume_healthy(view: &BackendView, input: &BackendInput) -> Finding {
+fn volume_healthy(view: &BackendView, world: &World, input: &BackendInput) -> Finding {
     if input.claim_deleted {
         let message = format!(
             "claim {} was deleted and goes, with the mail on it, as soon as its pod goes; the pod is kept: drain this Backend",
             input.claim
         );
         return fails("ClaimDeleted", message);
+    }
+    if let Some(finding) = restored(view, world) {
+        return finding;
     }
     let failed = view.status.iter().flat_map(|status| &status.partitions);
     for partition in failed {

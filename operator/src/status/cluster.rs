@@ -34,6 +34,8 @@ pub struct ClusterInput {
     pub update_pending: Option<String>,
     /// The lowest version that a node says it runs.
     pub version: String,
+    /// Backends by which the pool does not shrink, because spec.minActive needs them.
+    pub kept: usize,
     /// Why it may not be deleted.
     pub deletion: Option<String>,
     /// State and message of rebalancing.
@@ -71,7 +73,7 @@ pub fn cluster_status(
     let findings = [
         ready_finding(world, plan, input),
         mupdate(world),
-        progressing(plan, object.spec.paused),
+        progressing(object, plan, input),
         degraded(world, input),
         rebalanced(input),
         update_pending(input),
@@ -179,15 +181,24 @@ fn mupdate(world: &World) -> Finding {
     }
 }
 
-fn progressing(plan: &Plan, paused: bool) -> Finding {
-    if paused {
+fn progressing(object: &MurderCluster, plan: &Plan, input: &ClusterInput) -> Finding {
+    if object.spec.paused {
         return fails("Paused", "spec.paused is set");
     }
-    match plan.converged {
-        true => fails("Converged", "everything is as wished"),
-        false => {
-            let names: Vec<String> = plan.steps.iter().take(3).map(ToString::to_string).collect();
-            holds("Converging", names.join(", "))
+    let held = (input.kept > 0).then(|| {
+        let (kept, needed) = (input.kept, object.spec.min_active);
+        format!(
+            "{kept} of the pool's Backends should leave but stay, as spec.minActive is {needed}: lower it, or make a \
+             Backend outside of the pool"
+        )
+    });
+    match (plan.converged, held) {
+        (true, Some(held)) => fails("ScaleInHeld", held),
+        (true, None) => fails("Converged", "everything is as wished"),
+        (false, held) => {
+            let steps = plan.steps.iter().take(3).map(ToString::to_string);
+            let said: Vec<String> = steps.chain(held).collect();
+            holds("Converging", said.join(", "))
         }
     }
 }

@@ -113,6 +113,38 @@ fn a_backend_that_serves_has_every_condition_of_its_generation() {
     assert_eq!(said(&Sim::running(&[]), &input()), SERVES);
 }
 
+/// A restored volume serves nothing until an administrator has confirmed it.
+#[test]
+fn a_server_that_the_master_blocks_says_what_to_do() {
+    let mut sim = Sim::running(&[]);
+    let rows = sim
+        .world
+        .mupdate
+        .as_mut()
+        .unwrap()
+        .servers
+        .as_mut()
+        .unwrap();
+    let row = rows
+        .iter_mut()
+        .find(|row| row.server.as_str() == "be-a")
+        .unwrap();
+    row.blocked = true;
+    let id = row.server_id;
+    sim.get("be-a").pod.as_mut().unwrap().ready = false;
+    let todo = format!(
+        "its volume went back in time, as one restored from an old copy: it serves nothing. Put the newest volume back, \
+         or, if there is none, confirm server {id} at the mupdate master: see \"A volume was restored\" in \
+         docs/kubernetes.md"
+    );
+    let expected = [
+        format!("Ready False VolumeRestored: {todo}"),
+        "Serving False VolumeRestored: its volume is to be confirmed first".to_owned(),
+        format!("VolumeHealthy False VolumeRestored: {todo}"),
+    ];
+    assert_eq!(differs(&sim, &input()), expected);
+}
+
 /// Row 05.
 #[test]
 fn a_backend_just_made_has_every_condition() {
@@ -412,6 +444,26 @@ fn a_murder_that_serves_has_every_condition() {
         .filter(|line| !line.starts_with("Progressing"))
         .collect();
     assert_eq!(changed, expected);
+}
+
+/// Row 16.
+#[test]
+fn a_scale_in_that_min_active_holds_says_so() {
+    let mut sim = Sim::running(&[]);
+    let input = ClusterInput {
+        kept: 2,
+        up_to_date: true,
+        ..ClusterInput::default()
+    };
+    let held = "2 of the pool's Backends should leave but stay, as spec.minActive is 1: lower it, or make a Backend \
+                outside of the pool";
+    let said = format!("Progressing False ScaleInHeld: {held}");
+    assert_eq!(cluster_said(&sim, &input)[2], said);
+    sim.get("be-a").wish = Wish::Cordoned;
+    let said = format!(
+        "Progressing True Converging: Backend/be-a CordonServer Spec, Backend/be-a CordonNode Spec, {held}"
+    );
+    assert_eq!(cluster_said(&sim, &input)[2], said);
 }
 
 /// Rows 04 and 05.

@@ -93,14 +93,14 @@ async fn look_and_act(
     memory.reports.ask(&client, asked).await;
     let client = reign::outrank(context, objects, memory, &credentials, client).await?;
     let places = observe::places(&context.client, &context.stores, objects, memory).await;
-    let surplus = pool::apply(context, objects, memory, &mut problems).await;
+    let pool = pool::apply(context, objects, memory, &mut problems).await;
     problems.check()?;
     let sight = Sight {
         objects,
         desired: &desired,
         places: &places,
         stores: &context.stores,
-        surplus: &surplus,
+        surplus: &pool.leave,
         now_ms: now_ms(),
     };
     let world = sight.world(memory)?;
@@ -151,6 +151,7 @@ async fn look_and_act(
         world: &world,
         plan: &plan,
         problems: &problems,
+        kept: pool.kept,
         deletion: deletion.and_then(Result::err),
         expiries: &credentials.expiries,
     };

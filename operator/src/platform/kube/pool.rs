@@ -20,26 +20,26 @@ const REMOVE_FIRST: &str = "murder.rs/remove-first";
 /// Annotation of a Backend that leaves because the pool shrinks.
 const SCALE_IN: &str = "murder.rs/scale-in";
 
-/// Makes what the pool lacks, marks what it can do without, and says which Backends these are.
+/// Makes what the pool lacks, marks what it can do without, and says what was decided.
 pub(super) async fn apply(
     context: &Context,
     objects: &Objects,
     memory: &Memory,
     problems: &mut Problems,
-) -> Vec<String> {
+) -> PoolPlan {
     let Some(wanted) = &objects.cluster.spec.backends else {
-        return Vec::new();
+        return PoolPlan::default();
     };
-    let plan = decide(objects, memory, wanted);
+    let plan = decide(objects, memory, wanted, &taken(context, objects));
     let going = objects.cluster.metadata.deletion_timestamp.is_some();
     if objects.cluster.spec.paused || going {
-        return plan.leave;
+        return plan;
     }
     if let Err(error) = carry_out(context, objects, wanted, &plan).await {
         let error = error.context("the pool of Backends");
         problems.failed(Kind::MurderCluster, &objects.key.name, &error);
     }
-    plan.leave
+    plan
 }
 
 fn is_member(objects: &Objects, backend: &Backend) -> bool {
@@ -51,7 +51,24 @@ fn is_staying(backend: &Backend) -> bool {
         && backend.spec.desired_state == DesiredState::Active
 }
 
-fn decide(objects: &Objects, memory: &Memory, wanted: &Pool) -> PoolPlan {
+/// Names in the namespace that no new member can have: those of other Backends and of Frontends, of any murder.
+fn taken(context: &Context, objects: &Objects) -> Vec<String> {
+    let here = |namespace: Option<String>| namespace.as_deref() == Some(&objects.key.namespace);
+    let others = context.stores.backends.state_filter(|backend| {
+        let ours = backend.spec.cluster_ref.name == objects.key.name;
+        here(backend.namespace()) && !(ours && is_member(objects, backend))
+    });
+    let frontends = context
+        .stores
+        .frontends
+        .state_filter(|frontend| here(frontend.namespace()));
+    let others = others.iter().map(|backend| backend.name_any());
+    others
+        .chain(frontends.iter().map(|f| f.name_any()))
+        .collect()
+}
+
+fn decide(objects: &Objects, memory: &Memory, wanted: &Pool, taken: &[String]) -> PoolPlan {
     let (members, others): (Vec<_>, Vec<_>) = objects
         .backends
         .iter()
@@ -71,6 +88,7 @@ fn decide(objects: &Objects, memory: &Memory, wanted: &Pool) -> PoolPlan {
         },
         min_active: objects.cluster.spec.min_active.unsigned_abs() as usize,
         active_outside: outside,
+        taken,
     };
     pool(wish, &members)
 }
@@ -120,7 +138,7 @@ async fn carry_out(
         match call("create Backend", name, api.create(&parameters, &backend)).await {
             Ok(_) => tracing::info!(murder = %objects.key, backend = name, "pool_grows"),
             Err(error) if error.is_already_exists() => {
-                // Made by the last pass, or somebody else's: then the pool waits for another name.
+                // Made by the last pass, or somebody else's: then the watch tells soon, and another number is taken.
             }
             Err(error) => return Err(error.into()),
         }
@@ -198,4 +216,67 @@ fn made(objects: &Objects, wanted: &Pool, name: &str) -> serde_json::Value {
         },
         "spec": spec,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::platform::kube::stage::Stage;
+
+    const BACKENDS: &str = "/apis/murder.rs/v1alpha1/namespaces/mail/backends";
+
+    fn reference(cluster: &str) -> Value {
+        json!({"clusterRef": {"name": cluster}})
+    }
+
+    /// row 14
+    #[tokio::test(start_paused = true)]
+    async fn a_number_that_something_else_has_is_skipped() {
+        let spec = json!({"domains": ["example.org"], "backends": {"replicas": 2}});
+        let mut stage = Stage::new(spec).await;
+        stage.murder("Backend", "mc-0", reference("mc"));
+        stage.murder("Backend", "mc-2", reference("other"));
+        stage.murder("Frontend", "mc-3", reference("mc"));
+        stage.pass().await.unwrap();
+        stage.pass().await.unwrap();
+        let made: Vec<String> = stage
+            .api
+            .paths()
+            .into_iter()
+            .filter(|path| path.starts_with(BACKENDS))
+            .filter(|path| {
+                let labels = &stage.api.get(path).unwrap()["metadata"]["labels"];
+                labels["murder.rs/pool"] == "mc"
+            })
+            .collect();
+        assert_eq!(
+            made,
+            [format!("{BACKENDS}/mc-1"), format!("{BACKENDS}/mc-4")]
+        );
+    }
+
+    /// row 16
+    #[tokio::test(start_paused = true)]
+    async fn a_scale_in_that_min_active_holds_is_told_in_the_status() {
+        let spec = json!({
+            "domains": ["example.org"], "minActive": 2, "backends": {"replicas": 2},
+        });
+        let mut stage = Stage::new(spec).await;
+        stage.pass().await.unwrap();
+        stage.change("MurderCluster", "mc", |mc| {
+            mc["spec"]["backends"]["replicas"] = json!(1);
+        });
+        stage.pass().await.unwrap();
+        let path = "/apis/murder.rs/v1alpha1/namespaces/mail/murderclusters/mc";
+        let conditions = stage.api.get(path).unwrap()["status"]["conditions"].take();
+        let conditions = conditions.as_array().unwrap().clone();
+        let progressing = conditions
+            .iter()
+            .find(|c| c["type"] == "Progressing")
+            .unwrap();
+        let message = progressing["message"].as_str().unwrap();
+        let held = "1 of the pool's Backends should leave but stay, as spec.minActive is 2";
+        assert!(message.contains(held), "{message}");
+    }
 }

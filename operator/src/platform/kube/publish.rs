@@ -44,6 +44,8 @@ pub(super) struct Pass<'a> {
     pub(super) world: &'a World,
     pub(super) plan: &'a Plan,
     pub(super) problems: &'a Problems,
+    /// How many Backends would leave if fewer were needed.
+    pub(super) kept: usize,
     /// Why a deleted murder stays.
     pub(super) deletion: Option<String>,
     /// When certificates end, by Secret, in seconds since the Unix epoch.
@@ -434,6 +436,7 @@ fn cluster_input(pass: &Pass<'_>, memory: &Memory, troubled: Vec<String>) -> Clu
         version: versions
             .first()
             .map_or_else(String::new, |v| (*v).to_owned()),
+        kept: pass.kept,
         deletion: pass.deletion.clone(),
         rebalanced: rebalanced(&balance.state),
         rebalance: proposal(&balance.state),
