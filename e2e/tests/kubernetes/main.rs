@@ -6,8 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed step ends its test")]
 
 mod create;
+mod definitions;
 mod delete;
 mod drain;
+mod issuer;
 mod leader;
 mod load;
 mod machine;
