@@ -92,9 +92,11 @@ if helm template old "$operator" --kube-version 1.32.0 >/dev/null 2>&1; then
   fail "$operator can be installed on Kubernetes 1.32"
 fi
 
+# Row 47: every alert is tested and has a runbook.
 promtool check rules "$operator/files/rules.yaml" >"$work/rules" 2>&1 || { cat "$work/rules" >&2; fail "rules"; }
 (cd "$operator/tests" && promtool test rules rules_test.yaml) >"$work/rules" 2>&1 || { cat "$work/rules" >&2; fail "tests of rules"; }
 python3 e2e/checks/rendered.py alerts "$operator/files/rules.yaml" "$operator/tests/rules_test.yaml" docs/alerts.md || fail "alerts without a test or a runbook"
+# Row 69; that they become ConfigMaps is in the golden file `monitoring`.
 for dashboard in "$operator"/files/dashboards/*.json; do
   python3 e2e/checks/dashboard.py --list "$dashboard" >/dev/null || fail "$dashboard"
 done

@@ -5,17 +5,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step ends its test")]
 
+mod crds;
 mod create;
 mod definitions;
 mod delete;
 mod drain;
 mod issuer;
+mod kubectl;
 mod leader;
 mod load;
 mod machine;
 mod observing;
 mod operator;
 mod paused;
+mod plugin;
 mod pods;
 mod policies;
 mod refusals;

@@ -20,7 +20,8 @@ spec:
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Rows 14, 15: out makes Backend, volume and Service; in drains first, and then the volume goes, too.
+/// Rows 14, 15, 17: out makes Backend, volume and Service; in takes the one that the user chose, drains it first, and then
+/// its volume goes, too.
 #[tokio::test]
 async fn smoke_the_pool_grows_and_shrinks_under_load() {
     let kube = kube().await;

@@ -41,6 +41,26 @@ fn a_user_that_cannot_be_moved_is_given_up_and_named() {
     assert!(plan.steps.is_empty());
 }
 
+/// Row 29.
+#[test]
+fn a_user_that_cannot_be_moved_holds_up_no_other() {
+    let mut sim = Sim::running(&[("alice", 10), ("bob", 10), ("carol", 10)]);
+    sim.world.cluster.attempts_max = 2;
+    sim.get("be-a").wish = Wish::Drained;
+    sim.pass();
+    for number in 200..202 {
+        let failed = ended(number, TransferPhase::Failed, Some("digests differ"));
+        sim.transfers("be-a").push(failed);
+    }
+    let plan = sim.run();
+    assert_eq!(sim.status("be-a").units, 1);
+    let report = report(&plan, "be-a");
+    assert_eq!(report.state, DrainState::Blocked(Blocked::FailedMailboxes));
+    let expected = [("user.alice".to_owned(), 2, "digests differ".to_owned())];
+    assert_eq!(report.failed, expected);
+    assert_eq!((report.moved, report.remaining), (2, 1));
+}
+
 #[test]
 fn a_withdrawn_transfer_is_a_failure_too() {
     let mut sim = draining();

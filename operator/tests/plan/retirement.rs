@@ -41,6 +41,7 @@ fn a_retired_server_goes_on_and_a_new_one_takes_its_place() {
     assert_ne!(sim.row("be-a").server_id, before);
 }
 
+/// Row 31.
 #[test]
 fn a_volume_is_deleted_only_after_the_grace_period() {
     let mut sim = Sim::running(&[]);
@@ -58,6 +59,7 @@ fn a_volume_is_deleted_only_after_the_grace_period() {
     assert!(sim.world.now_ms >= flipped + 60_000);
 }
 
+/// Row 31.
 #[test]
 fn a_volume_that_nobody_proved_empty_is_kept_whatever_the_policy() {
     let mut sim = Sim::running(&[("alice", 10)]);

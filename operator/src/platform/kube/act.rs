@@ -407,3 +407,27 @@ fn exactly(object: &impl kube::ResourceExt) -> Preconditions {
         resource_version: object.resource_version(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+    use kube::api::DeleteParams;
+    use serde_json::json;
+
+    use super::exactly;
+
+    /// Row 31.
+    #[test]
+    fn a_claim_is_deleted_only_if_it_is_the_one_that_was_looked_at() {
+        let claim =
+            json!({"metadata": {"name": "be-a-data", "uid": "an-id", "resourceVersion": "7"}});
+        let claim: PersistentVolumeClaim = serde_json::from_value(claim).unwrap();
+        let parameters = DeleteParams {
+            preconditions: Some(exactly(&claim)),
+            ..DeleteParams::default()
+        };
+        let asked = serde_json::to_value(parameters).unwrap();
+        let expected = json!({"uid": "an-id", "resourceVersion": "7"});
+        assert_eq!(asked["preconditions"], expected);
+    }
+}
