@@ -9,6 +9,7 @@ mod crds;
 mod create;
 mod definitions;
 mod delete;
+mod documented;
 mod drain;
 mod issuer;
 mod kubectl;
