@@ -200,6 +200,33 @@ impl Kube {
         self.helm(&arguments).await.map(|_| ())
     }
 
+    /// Goes on with a release whose uninstallation was refused: until then Helm does not upgrade it.
+    pub async fn keep_operator(&self) -> Result<()> {
+        let history = [
+            "history",
+            RELEASE,
+            "-n",
+            OPERATOR_NAMESPACE,
+            "--max",
+            "1",
+            "-o",
+            "json",
+        ];
+        let history: Value = serde_json::from_str(&self.helm(&history).await?)?;
+        let revision = history[0]["revision"].to_string();
+        let rollback = [
+            "rollback",
+            RELEASE,
+            &revision,
+            "-n",
+            OPERATOR_NAMESPACE,
+            "--wait",
+            "--timeout",
+            "120s",
+        ];
+        self.helm(&rollback).await.map(|_| ())
+    }
+
     /// The steps that the operator took for a murder, oldest first, as its pods' logs have them.
     pub async fn steps(&self, murder: &str) -> Result<Vec<String>> {
         let selector = "app.kubernetes.io/name=murder-operator";

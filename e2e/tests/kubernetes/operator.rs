@@ -73,6 +73,7 @@ async fn the_operator_is_uninstalled_and_installed_again() {
         "60s",
     ];
     kube.helm(&uninstall).await.unwrap_err();
+    kube.keep_operator().await.unwrap();
     kube.install_operator(&["replicas=1", "uninstall.allowWithResources=true"])
         .await
         .unwrap();

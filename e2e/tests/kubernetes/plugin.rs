@@ -122,3 +122,76 @@ async fn a_backend_is_closed_emptied_and_opened(murder: &KubeMurder) {
         .await
         .unwrap();
 }
+
+/// Somebody who may only look, the admin certificate's Secret and port-forwards aside, can ask the servers; and without
+/// those two, the objects.
+#[tokio::test]
+async fn the_plugin_needs_few_rights() {
+    let kube = kube().await;
+    let text = manifests(&["be-a"]);
+    let murder = KubeMurder::up(&kube, "e2e-rights", &text, 1).await.unwrap();
+    let namespace = &murder.namespace;
+    let account = format!("--serviceaccount={namespace}:jane");
+    let create = async |arguments: &[&str]| {
+        let all = [&["-n", namespace, "create"], arguments].concat();
+        kube.kubectl(&all).await.unwrap()
+    };
+    create(&["serviceaccount", "jane"]).await;
+    create(&["rolebinding", "jane-view", "--clusterrole=view", &account]).await;
+    let token = create(&["token", "jane"]).await;
+    let config = kube
+        .kubectl(&[
+            "config",
+            "view",
+            "--raw",
+            "--minify",
+            "--flatten",
+            "-o",
+            "json",
+        ])
+        .await
+        .unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jane");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let status = ["status", "--kubeconfig", file.to_str().unwrap()];
+    let alerts = |status: &Value| {
+        let alerts = status["alerts"].as_array().unwrap().iter();
+        let names = alerts.filter_map(|alert| Some(alert["name"].as_str()?.to_owned()));
+        names.collect::<Vec<_>>()
+    };
+
+    let seen = answer(&murder, &status).await;
+    assert_eq!(seen["backends"][0]["name"], "be-a", "{seen}");
+    assert!(
+        alerts(&seen).contains(&"NodesNotAsked".to_owned()),
+        "{seen}"
+    );
+
+    let (secret, forward) = (
+        "--resource-name=mc-admin-tls",
+        "--resource=pods/portforward",
+    );
+    create(&["role", "tls", "--verb=get", "--resource=secrets", secret]).await;
+    create(&["role", "forward", "--verb=get,create", forward]).await;
+    for role in ["tls", "forward"] {
+        let role_name = format!("--role={role}");
+        create(&["rolebinding", role, &role_name, &account]).await;
+    }
+    kube.until("jane may ask the servers", LIMIT, async || {
+        let seen = answer(&murder, &status).await;
+        let silent = ["NodesNotAsked", "NodeUnreachable"];
+        Ok(!alerts(&seen)
+            .iter()
+            .any(|name| silent.contains(&name.as_str())))
+    })
+    .await
+    .unwrap();
+    let drain = ["drain", "be-a", "--kubeconfig", file.to_str().unwrap()];
+    let refused = [&["murder"], &drain[..], &["-n", namespace]].concat();
+    let refused = kube.kubectl_waiting(&refused).await.unwrap_err();
+    assert!(format!("{refused:#}").contains("forbidden"), "{refused:#}");
+    murder.down().await.unwrap();
+}

@@ -88,7 +88,7 @@ async fn uninstall(arguments: &UninstallArguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     output::error(
-        "delete them first, or set uninstall.allowWithResources=true: mail goes on without an operator, drains do not",
+        "delete them first, or uninstall with --no-hooks: mail goes on without an operator, drains do not",
     );
     Ok(ExitCode::FAILURE)
 }
