@@ -25,8 +25,8 @@ const CHART: (&str, &str) = (
 /// A machine in the documents; here one that has something to lose.
 const MACHINE: &str = "node2";
 
-/// What is not run, and why. Keep them few.
-const NOT_RUN: [(&str, &str); 3] = [
+/// The first lines of what is not run, and why. Keep them few.
+const NOT_RUN: [(&str, &str); 4] = [
     (
         "kubectl apply --server-side -f crds/",
         "here the release brings them",
@@ -34,6 +34,10 @@ const NOT_RUN: [(&str, &str); 3] = [
     (
         "kubectl -n mail scale murdercluster/mc --replicas=3",
         "the Backends of the example are written out",
+    ),
+    (
+        "for file in tls.crt tls.key ca.crt; do",
+        "no volume was restored",
     ),
     (
         "kubectl delete crd murderclusters.murder.rs backends.murder.rs frontends.murder.rs",
@@ -122,7 +126,7 @@ fn few_commands_of_the_documents_are_not_run() {
     }
     let all = documents.iter().flatten();
     let skipped = all.filter_map(|block| match &block.is {
-        Is::NotRun(why) => Some((block.commands.as_str(), why.as_str())),
+        Is::NotRun(why) => Some((block.commands.lines().next()?, why.as_str())),
         Is::Run | Is::Refused(_) => None,
     });
     assert_eq!(skipped.collect::<Vec<_>>(), NOT_RUN);
