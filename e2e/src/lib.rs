@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod console;
 pub mod demo;
+pub mod documents;
 pub mod imap;
 pub mod kube;
 pub mod lmtp;
