@@ -412,12 +412,13 @@ fn update_one(pass: &mut Pass<'_>) {
             .filter(|pod| wanted.contains(&pod.name));
         pods.extend(kept.map(of));
     }
-    let mut all_serve = all_serve(world);
+    let mut restarting = false;
     for (kind, object, pod, revision) in pods {
-        if pod.revision == revision || (pod.was_ready && !all_serve) {
+        let waits = || restarting || !others_serve(world, &pod.name);
+        if pod.revision == revision || (pod.was_ready && waits()) {
             continue;
         }
-        all_serve &= !pod.was_ready;
+        restarting |= pod.was_ready;
         let action = Action::RestartPod {
             pod: pod.name.clone(),
         };
@@ -425,9 +426,10 @@ fn update_one(pass: &mut Pass<'_>) {
     }
 }
 
-/// Whether every pod serves that should, none missing.
-fn all_serve(world: &World) -> bool {
-    let ready = |pod: &Option<PodView>| pod.as_ref().is_some_and(|pod| pod.ready);
+/// Whether every pod but one serves that should, none missing. If that one is down, its new settings may be the cure.
+fn others_serve(world: &World, but: &str) -> bool {
+    let serves = |pod: &PodView| pod.ready || pod.name == but;
+    let ready = |pod: &Option<PodView>| pod.as_ref().is_some_and(serves);
     let silenced = |backend: &BackendView| {
         let status = backend.status.as_ref();
         status.is_some_and(|status| status.deactivated)
@@ -441,6 +443,6 @@ fn all_serve(world: &World) -> bool {
     world.mupdate.iter().all(|mupdate| ready(&mupdate.pod))
         && world.backends.iter().all(backend_serves)
         && world.frontends.iter().all(|frontend| {
-            frontend.pods.len() >= frontend.replicas && frontend.pods.iter().all(|pod| pod.ready)
+            frontend.pods.len() >= frontend.replicas && frontend.pods.iter().all(serves)
         })
 }

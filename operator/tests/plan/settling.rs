@@ -86,6 +86,32 @@ fn new_settings_wait_while_a_pod_is_missing() {
 }
 
 #[test]
+fn a_pod_that_is_down_gets_its_new_settings_unless_another_is_down() {
+    let mut sim = Sim::running(&[]);
+    for backend in &mut sim.world.backends {
+        backend.revision = "r2".to_owned();
+    }
+    sim.get("be-b").pod.as_mut().unwrap().ready = false;
+    let restarts = |sim: &Sim| {
+        let steps = sim.plan().steps;
+        let steps = steps.iter().map(ToString::to_string);
+        steps
+            .filter(|step| step.contains("RestartPod"))
+            .collect::<Vec<String>>()
+    };
+    assert_eq!(restarts(&sim), ["Backend/be-b RestartPod Update"]);
+    sim.world
+        .mupdate
+        .as_mut()
+        .unwrap()
+        .pod
+        .as_mut()
+        .unwrap()
+        .ready = false;
+    assert_eq!(restarts(&sim), Vec::<String>::new());
+}
+
+#[test]
 fn a_pod_that_goes_gets_no_new_settings() {
     let mut sim = Sim::running(&[]);
     sim.world.frontends[0].replicas = 1;

@@ -98,7 +98,7 @@ impl Acting<'_> {
             .map_err(|error| anyhow::anyhow!("{error}"))
     }
 
-    /// Applies the StatefulSet or Deployment, and what it needs.
+    /// Applies the settings, and then the StatefulSet or Deployment: its turn has come.
     async fn apply_set(&mut self, kind: Kind, name: &str) -> anyhow::Result<()> {
         if kind == Kind::Frontend && !self.desired.frontends.contains_key(name) {
             return Ok(());
@@ -111,12 +111,17 @@ impl Acting<'_> {
             // Its sessions end as in any scale-in; the object goes with its owner.
             set["spec"]["replicas"] = 0.into();
         }
+        // What had its turn before, or was missing, was applied with all that is always there.
+        let changes = !rendered.applied && rendered.held.is_none();
+        let config = changes.then(|| rendered.workload.config.clone());
         let namespace = self.namespace().to_owned();
         let context = self.context;
         let applied = &mut self.memory.applied;
-        applied
-            .apply(&context.client, &context.stores, &namespace, &set)
-            .await?;
+        for object in config.iter().chain([&set]) {
+            applied
+                .apply(&context.client, &context.stores, &namespace, object)
+                .await?;
+        }
         Ok(())
     }
 

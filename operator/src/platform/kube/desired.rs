@@ -2,6 +2,9 @@
 //!
 //! A workload that would change although nobody asked for it, because the operator is another version, stays as it is
 //! until somebody asks (`UpdatePending`). With strategy Supervised each change waits for its revision's approval.
+//!
+//! Template and settings change together, and only when the turn of the workload has come: a pod or container that
+//! dies before comes back as it was.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,6 +26,8 @@ pub(super) struct Rendered {
     pub(super) held: Option<String>,
     /// The revision that its pods should have now.
     pub(super) revision: String,
+    /// Whether its turn has come: what there is of it has this revision already, or there is nothing.
+    pub(super) applied: bool,
 }
 
 /// All workloads of a murder; a spec that cannot be rendered has its error in place.
@@ -134,11 +139,14 @@ impl Gate<'_> {
         let live = self.stores.object(kind, &self.objects.key.namespace, name);
         let revision = workload.revision.clone();
         let held = live.as_ref().and_then(|live| self.holds(live, &workload));
+        let running = live.as_ref().map(|live| template_revision(live));
+        let applied = running.is_none_or(|running| running == Some(&workload.revision));
         let Some((live, why)) = live.zip(held) else {
             return Rendered {
                 workload,
                 held: None,
                 revision,
+                applied,
             };
         };
         keep_template(&mut workload.set, &live);
@@ -147,6 +155,7 @@ impl Gate<'_> {
             workload,
             held: Some(why),
             revision: revision.unwrap_or_default(),
+            applied,
         }
     }
 
@@ -170,6 +179,12 @@ impl Gate<'_> {
             )
         })
     }
+}
+
+/// The revision that a workload's next pod will have.
+fn template_revision(live: &DynamicObject) -> Option<&str> {
+    let annotations = live.data.pointer("/spec/template/metadata/annotations")?;
+    annotations.get(REVISION)?.as_str()
 }
 
 /// Mounts another claim than the one that a Backend's name leads to.
@@ -200,5 +215,88 @@ pub(super) fn keep_template(set: &mut Value, live: &DynamicObject) {
         ) {
             annotations.insert(key.to_owned(), value.clone().into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::platform::kube::stage::Stage;
+
+    const SET: &str = "/apis/apps/v1/namespaces/mail/statefulsets";
+    const CONFIG: &str = "/api/v1/namespaces/mail/configmaps";
+
+    /// Template and settings of a server.
+    fn of(stage: &Stage, server: &str) -> (Value, Value) {
+        let get = |kind: &str| stage.api.get(&format!("{kind}/{server}")).unwrap();
+        (
+            get(SET)["spec"]["template"].take(),
+            get(CONFIG)["data"].take(),
+        )
+    }
+
+    /// A murder of two servers whose pods run, and then get other settings; be-b does not serve.
+    async fn stage() -> Stage {
+        let mut stage = Stage::new(json!({"domains": ["example.org"]})).await;
+        stage.backend_with_claim("be-a", "10Gi");
+        stage.backend_with_claim("be-b", "10Gi");
+        stage.pass().await.unwrap();
+        for (set, ready) in [("mc-mupdate", true), ("be-a", true), ("be-b", false)] {
+            stage.pod(set, ready);
+        }
+        stage.change("Pod", "be-b-0", |pod| {
+            pod["metadata"]["annotations"]["murder.rs/revision"] = json!("older");
+        });
+        stage.change("MurderCluster", "mc", |mc| {
+            mc["spec"]["transfer"] = json!({"freezeTimeout": "7s"});
+        });
+        stage
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn settings_change_with_the_template_and_only_in_their_turn() {
+        let mut stage = stage().await;
+        let before = [of(&stage, "be-a"), of(&stage, "be-b")];
+        // Two are down: nobody else is restarted.
+        stage.change("Pod", "mc-mupdate-0", |pod| {
+            pod["status"]["conditions"][0]["status"] = json!("False");
+        });
+        stage.pass().await.unwrap();
+        assert_eq!([of(&stage, "be-a"), of(&stage, "be-b")], before);
+        // What is down anyway has its turn first.
+        stage.pod("mc-mupdate", true);
+        let seen = stage.writes().len();
+        stage.pass().await.unwrap();
+        assert_eq!(of(&stage, "be-a"), before[0]);
+        let (template, config) = of(&stage, "be-b");
+        assert_ne!(template, before[1].0);
+        assert_ne!(config, before[1].1);
+        let writes = stage.writes()[seen..].to_vec();
+        let turn: Vec<&str> = writes
+            .iter()
+            .map(String::as_str)
+            .filter(|call| !call.contains("/murder.rs/") && !call.contains("/policy/"))
+            .collect();
+        let expected = [
+            format!("PATCH {CONFIG}/be-b"),
+            format!("PATCH {SET}/be-b"),
+            "DELETE /api/v1/namespaces/mail/pods/be-b-0".to_owned(),
+        ];
+        assert_eq!(turn, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn settings_that_are_missing_are_made_at_once() {
+        let mut stage = stage().await;
+        let template = of(&stage, "be-a").0;
+        stage.lose("ConfigMap", "be-a");
+        stage.pass().await.unwrap();
+        let (found, config) = of(&stage, "be-a");
+        assert_eq!(found, template);
+        assert!(
+            config["node.yaml"].as_str().unwrap().contains("murder"),
+            "{config}"
+        );
     }
 }

@@ -285,10 +285,8 @@ async fn apply_all(
     }
     for (kind, name, rendered) in wanted {
         let mut all = rendered.workload.services.clone();
-        if rendered.held.is_none() {
-            all.push(rendered.workload.config.clone());
-        }
-        all.extend(running_set(context, objects, kind, &rendered.workload.set));
+        all.extend(due_config(context, objects, rendered));
+        all.extend(running_set(context, objects, kind, rendered));
         for object in &all {
             apply_one(context, objects, kind, &name, object, memory, problems).await;
         }
@@ -313,13 +311,28 @@ async fn apply_all(
     }
 }
 
-/// A workload that is there already. A Deployment keeps its template and count until its turn.
+/// The settings of a workload, if their turn has come before, or there are none.
+fn due_config(
+    context: &Context,
+    objects: &Objects,
+    rendered: &Rendered,
+) -> Option<serde_json::Value> {
+    let config = &rendered.workload.config;
+    let name = config["metadata"]["name"].as_str()?;
+    let namespace = &objects.key.namespace;
+    let found = context.stores.object("ConfigMap", namespace, name);
+    let due = found.is_none() || (rendered.applied && rendered.held.is_none());
+    due.then(|| config.clone())
+}
+
+/// A workload that is there already. It keeps its template until its turn, and a Deployment its count, too.
 fn running_set(
     context: &Context,
     objects: &Objects,
     kind: Kind,
-    set: &serde_json::Value,
+    rendered: &Rendered,
 ) -> Option<serde_json::Value> {
+    let set = &rendered.workload.set;
     let found = context.stores.object(
         set["kind"].as_str()?,
         &objects.key.namespace,
@@ -329,8 +342,10 @@ fn running_set(
         return None;
     }
     let mut set = set.clone();
-    if kind == Kind::Frontend {
+    if kind == Kind::Frontend || !rendered.applied {
         keep_template(&mut set, &found);
+    }
+    if kind == Kind::Frontend {
         set["spec"]["replicas"] = found.data.pointer("/spec/replicas")?.clone();
     }
     Some(set)

@@ -136,6 +136,20 @@ impl Stage {
         }));
     }
 
+    /// A pod of a StatefulSet as its template is now; it served once.
+    pub(super) fn pod(&mut self, set: &str, ready: bool) {
+        let path = format!("/apis/apps/v1/namespaces/mail/statefulsets/{set}");
+        let template = self.api.get(&path).unwrap()["spec"]["template"].take();
+        let mut metadata = template["metadata"].clone();
+        metadata["name"] = json!(format!("{set}-0"));
+        metadata["annotations"]["murder.rs/served"] = json!("true");
+        let status = if ready { "True" } else { "False" };
+        self.put(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"],
+            "status": {"conditions": [{"type": "Ready", "status": status}]},
+        }));
+    }
+
     /// Puts an object of the namespace there; the watches have it, too.
     pub(super) fn put(&mut self, mut object: Value) {
         let (kind, name) = (text(&object, "/kind"), text(&object, "/metadata/name"));
@@ -161,6 +175,16 @@ impl Stage {
         change(&mut object);
         self.api.put(&path, object);
         self.see(kind, &path);
+    }
+
+    /// Somebody deletes an object; the watches know.
+    pub(super) fn lose(&mut self, kind: &str, name: &str) {
+        let version = APPLIED.iter().find(|(_, k, _)| *k == kind).unwrap().0;
+        let path = path(&json!({"apiVersion": version}), kind, name);
+        let object = serde_json::from_value(self.api.get(&path).unwrap()).unwrap();
+        let writer = self.applied.get_mut(kind).unwrap();
+        writer.apply_watcher_event(&Event::Delete(object));
+        self.api.remove(&path);
     }
 
     /// The watches learn what the API server has of an object.
