@@ -32,8 +32,8 @@ pub struct ClusterInput {
     pub up_to_date: bool,
     /// Workloads that stay as they are for now, and why.
     pub update_pending: Option<String>,
-    /// The lowest version that a node says it runs.
-    pub version: String,
+    /// The version of each node that answers.
+    pub versions: Vec<String>,
     /// Backends by which the pool does not shrink, because spec.minActive needs them.
     pub kept: usize,
     /// Why it may not be deleted.
@@ -106,7 +106,7 @@ pub fn cluster_status(
             .mupdate
             .as_ref()
             .map_or_else(String::new, |m| m.pod_name.clone()),
-        version: input.version.clone(),
+        version: most_run(&input.versions).to_owned(),
         mailboxes: sum(|status| status.mailboxes),
         bytes: sum(|status| status.bytes),
         skew_percent: input.skew_percent,
@@ -116,6 +116,26 @@ pub fn cluster_status(
         rebalance: input.rebalance.clone(),
         conditions: Some(conditions),
     }
+}
+
+/// The version that most nodes run, of several the lowest.
+fn most_run(versions: &[String]) -> &str {
+    let count = |version: &str| versions.iter().filter(|other| *other == version).count();
+    let best = versions.iter().max_by(|one, other| {
+        let by_order = || {
+            numbers(other)
+                .cmp(&numbers(one))
+                .then_with(|| other.cmp(one))
+        };
+        count(one).cmp(&count(other)).then_with(by_order)
+    });
+    best.map_or("", String::as_str)
+}
+
+/// The numbers in a version, by which 0.10 comes after 0.9.
+fn numbers(version: &str) -> Vec<u64> {
+    let parts = version.split(|c: char| !c.is_ascii_digit());
+    parts.filter_map(|part| part.parse().ok()).collect()
 }
 
 fn ready_finding(world: &World, plan: &Plan, input: &ClusterInput) -> Finding {

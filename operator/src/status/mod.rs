@@ -44,7 +44,7 @@ pub fn orphan_conditions(
 }
 
 /// The first problem's reason and all of them as a message. A problem that begins with a word and a colon names its
-/// reason itself.
+/// reason itself, and the message does not say it again.
 fn problem(problems: &[String]) -> Option<(&'static str, String)> {
     const REASONS: [&str; 14] = [
         "AuthorityExpired",
@@ -65,5 +65,11 @@ fn problem(problems: &[String]) -> Option<(&'static str, String)> {
     let first = problems.first()?;
     let named = first.split(':').next().unwrap_or_default();
     let known = REASONS.iter().find(|reason| **reason == named);
-    Some((known.copied().unwrap_or("Problem"), problems.join("; ")))
+    let reason = known.copied().unwrap_or("Problem");
+    let message = problems.iter().map(|problem| {
+        let rest = problem.strip_prefix(reason);
+        rest.and_then(|rest| rest.strip_prefix(": "))
+            .unwrap_or(problem)
+    });
+    Some((reason, message.collect::<Vec<_>>().join("; ")))
 }

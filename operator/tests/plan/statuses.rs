@@ -259,11 +259,24 @@ type Change = fn(&mut Sim, &mut BackendInput);
 
 #[test]
 fn trouble_has_a_reason_and_says_what_it_is() {
-    let table: [(&str, Change, &[&str]); 9] = [
+    let table: [(&str, Change, &[&str]); 10] = [
+        (
+            "several",
+            |_, input| {
+                let problems = [
+                    "NameTaken: Service be-a",
+                    "ImageNotAvailable: no",
+                    "NameTaken: x",
+                    "no",
+                ];
+                input.problems = problems.map(str::to_owned).to_vec();
+            },
+            &["Ready False NameTaken: Service be-a; ImageNotAvailable: no; x; no"],
+        ),
         (
             "image",
             |_, input| input.problems = vec!["ImageNotAvailable: be-a-0: image x: no".to_owned()],
-            &["Ready False ImageNotAvailable: ImageNotAvailable: be-a-0: image x: no"],
+            &["Ready False ImageNotAvailable: be-a-0: image x: no"],
         ),
         (
             "claim deleted",
@@ -444,6 +457,24 @@ fn a_murder_that_serves_has_every_condition() {
         .filter(|line| !line.starts_with("Progressing"))
         .collect();
     assert_eq!(changed, expected);
+}
+
+#[test]
+fn the_version_of_a_murder_is_the_one_that_most_nodes_run() {
+    let cluster: MurderCluster = object("MurderCluster", "mc", serde_json::json!({}));
+    let sim = Sim::running(&[]);
+    let said = |versions: &[&str]| {
+        let versions = versions.iter().map(|version| (*version).to_owned());
+        let input = ClusterInput {
+            versions: versions.collect(),
+            ..ClusterInput::default()
+        };
+        cluster_status(&cluster, &sim.world, &plan(&sim.world), &input, at(0)).version
+    };
+    assert_eq!(said(&[]), "");
+    assert_eq!(said(&["0.9.0", "0.10.0", "0.10.0"]), "0.10.0");
+    assert_eq!(said(&["0.10.0", "0.9.0", "0.10.0", "0.9.0"]), "0.9.0");
+    assert_eq!(said(&["1.0.0", "1.0.0-rc2", "0.9.9"]), "0.9.9");
 }
 
 /// Row 16.

@@ -43,7 +43,9 @@ pub(super) enum Outcome {
 
 /// An object of this name that is not ours.
 #[derive(Debug, thiserror::Error)]
-#[error("{kind} {name} belongs to somebody else; rename it or the object that needs the name")]
+#[error(
+    "NameTaken: {kind} {name} belongs to somebody else; rename it or the object that needs the name"
+)]
 pub(super) struct NameTaken {
     kind: String,
     name: String,

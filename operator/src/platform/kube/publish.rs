@@ -411,7 +411,6 @@ fn cluster_input(pass: &Pass<'_>, memory: &Memory, troubled: Vec<String>) -> Clu
         .reports
         .all()
         .filter_map(|(_, report)| report.status.as_ref());
-    let versions: BTreeSet<&str> = versions.map(|status| status.version.as_str()).collect();
     let mut problems = pass.problems.of(Kind::MurderCluster, name);
     let master = pass.objects.pods.get(&format!("{name}-mupdate-0"));
     problems.extend(master.and_then(|pod| pod_problem(pod)));
@@ -433,9 +432,7 @@ fn cluster_input(pass: &Pass<'_>, memory: &Memory, troubled: Vec<String>) -> Clu
         update_revision: pass.desired.update_revision.clone(),
         up_to_date: pass.objects.pods.values().all(is_new),
         update_pending: held,
-        version: versions
-            .first()
-            .map_or_else(String::new, |v| (*v).to_owned()),
+        versions: versions.map(|status| status.version.clone()).collect(),
         kept: pass.kept,
         deletion: pass.deletion.clone(),
         rebalanced: rebalanced(&balance.state),
