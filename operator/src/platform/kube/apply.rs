@@ -4,14 +4,16 @@
 //! may write a value in another form). What somebody else changed is put back.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::call;
-use super::watch::{APPLIED, Stores, resource};
+use super::watch::{APPLIED, Stores, UNWATCHED, resource};
 
 /// Who we are to the API server.
 pub(super) const FIELD_MANAGER: &str = "murder-operator";
@@ -24,9 +26,22 @@ pub(super) fn merge() -> PatchParams {
     }
 }
 
-/// What was applied, by kind and name: a hash of what we wanted, and how the object was then.
+/// How long an object that is not watched is taken to be as it was applied.
+const UNWATCHED_FRESH: Duration = Duration::from_secs(600);
+
+/// What was applied, by kind and name.
 #[derive(Debug, Default)]
-pub(super) struct Applied(HashMap<(String, String), (u64, String)>);
+pub(super) struct Applied(HashMap<(String, String), Last>);
+
+/// An object as it was applied.
+#[derive(Clone, Debug)]
+struct Last {
+    /// Hash of what we wanted.
+    hash: u64,
+    /// How the object was then.
+    version: String,
+    at: Instant,
+}
 
 /// What applying did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -128,8 +143,10 @@ impl Applied {
                 }
             );
             let whole = serde_json::to_value(found.as_ref())?;
-            let same = last.as_ref().is_some_and(|(hash, _)| *hash == wanted_hash);
-            let untouched = last.as_ref().is_some_and(|(_, v)| *v == version(found));
+            let same = last.as_ref().is_some_and(|last| last.hash == wanted_hash);
+            let untouched = last
+                .as_ref()
+                .is_some_and(|last| last.version == version(found));
             if holds(&whole, wanted) || (same && untouched && holds_names(&whole, wanted)) {
                 return Ok(Outcome::Unchanged);
             }
@@ -139,17 +156,37 @@ impl Applied {
                 Outcome::Updated
             };
         }
+        let named = |(_, known, _): &&(&str, &str, &str)| *known == kind;
+        let unwatched = UNWATCHED.iter().find(named);
+        let is_fresh = |last: Last| last.hash == wanted_hash && last.at.elapsed() < UNWATCHED_FRESH;
+        if unwatched.is_some() && last.is_some_and(is_fresh) {
+            return Ok(Outcome::Unchanged);
+        }
         let (api_version, _, plural) = APPLIED
             .iter()
-            .find(|(_, known, _)| *known == kind)
+            .find(named)
+            .or(unwatched)
             .with_context(|| format!("{kind} is not applied"))?;
         let resource = resource(api_version, kind, plural);
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(wanted);
         let applying = api.patch(name, &parameters, &patch);
-        let applied = call(&format!("apply {kind}"), name, applying).await?;
-        self.0.insert(key, (wanted_hash, version(&applied)));
+        let applied = match call(&format!("apply {kind}"), name, applying).await {
+            Ok(applied) => applied,
+            Err(error) if unwatched.is_some() && error.is_not_found() => {
+                return Err(anyhow::Error::from(error).context(format!(
+                    "the API server knows no {kind}; install its CRD first"
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let last = Last {
+            hash: wanted_hash,
+            version: version(&applied),
+            at: Instant::now(),
+        };
+        self.0.insert(key, last);
         Ok(outcome)
     }
 
@@ -175,9 +212,73 @@ fn holds_names(found: &Value, wanted: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::time::Duration;
 
-    use super::holds;
+    use serde_json::{Value, json};
+
+    use super::{Applied, Outcome, UNWATCHED_FRESH, holds};
+    use crate::platform::kube::stage::Stage;
+
+    const MONITORING: &str = "/apis/monitoring.coreos.com/v1/namespaces/mail";
+
+    fn conditions(stage: &Stage) -> Vec<String> {
+        let path = "/apis/murder.rs/v1alpha1/namespaces/mail/murderclusters/mc";
+        let conditions = stage.api.get(path).unwrap()["status"]["conditions"].take();
+        let line = |c: &Value| format!("{} {} {}", c["type"], c["reason"], c["message"]);
+        conditions.as_array().unwrap().iter().map(line).collect()
+    }
+
+    /// row 47
+    #[tokio::test(start_paused = true)]
+    async fn monitoring_that_is_wished_for_is_applied_once_and_again_after_ten_minutes() {
+        let wished = json!({"podMonitor": "Enabled", "rules": "Enabled"});
+        let spec = json!({"domains": ["example.org"], "monitoring": wished});
+        let mut stage = Stage::new(spec).await;
+        stage.pass().await.unwrap();
+        let names = stage.api.paths();
+        let found: Vec<&str> = names
+            .iter()
+            .filter_map(|path| path.strip_prefix(MONITORING))
+            .collect();
+        assert_eq!(found, ["/podmonitors/mc", "/prometheusrules/mc"]);
+        let ready = conditions(&stage).remove(0);
+        assert!(!ready.contains("Problem"), "{ready}");
+        let monitor = stage
+            .api
+            .get(&format!("{MONITORING}/podmonitors/mc"))
+            .unwrap();
+        assert_eq!(
+            monitor["spec"]["selector"]["matchLabels"],
+            json!({"murder.rs/cluster": "mc"})
+        );
+
+        let mut monitor = monitor;
+        monitor["metadata"]["resourceVersion"] = Value::Null;
+        let mut applied = Applied::default();
+        let (client, stores) = (&stage.context.client, &stage.context.stores);
+        for (wait, outcome) in [
+            (Duration::ZERO, Outcome::Created),
+            (UNWATCHED_FRESH / 2, Outcome::Unchanged),
+            (UNWATCHED_FRESH / 2, Outcome::Created),
+        ] {
+            tokio::time::advance(wait).await;
+            let done = applied.apply(client, stores, "mail", &monitor).await;
+            assert_eq!(done.unwrap(), outcome, "{wait:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_prometheus_operator_the_murder_says_so() {
+        let spec = json!({"domains": ["example.org"], "monitoring": {"podMonitor": "Enabled"}});
+        let mut stage = Stage::new(spec).await;
+        let why = json!({"reason": "NotFound", "message": "page not found"});
+        stage.api.refuse(&format!("PATCH {MONITORING}"), 404, &why);
+        stage.pass().await.unwrap();
+        let ready = conditions(&stage).remove(0);
+        let expected = "\"Ready\" \"Problem\" \"the API server knows no PodMonitor; install its CRD first: apply \
+                        PodMonitor/mc: 404 NotFound: page not found\"";
+        assert_eq!(ready, expected);
+    }
 
     #[test]
     fn an_object_with_more_than_wanted_holds_it() {

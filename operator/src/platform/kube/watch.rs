@@ -43,6 +43,16 @@ pub(super) const APPLIED: [(&str, &str, &str); 6] = [
     ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
 ];
 
+/// Kinds of objects that are applied without being watched: they may not be there, and we may not list them.
+pub(super) const UNWATCHED: [(&str, &str, &str); 2] = [
+    ("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
+    (
+        "monitoring.coreos.com/v1",
+        "PrometheusRule",
+        "prometheusrules",
+    ),
+];
+
 /// The API resource of a kind, from its version and plural.
 pub(super) fn resource(api_version: &str, kind: &str, plural: &str) -> ApiResource {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
