@@ -16,7 +16,7 @@ use super::apply::FIELD_MANAGER;
 use super::context::Context;
 use super::memory::Memory;
 use super::objects::{Objects, RETIRED};
-use super::{call, publish};
+use super::{call, changes};
 use crate::core::Kind;
 use crate::crd::VolumeStatus;
 use crate::resources::names;
@@ -122,7 +122,7 @@ pub(super) async fn apply(context: &Context, objects: &Objects, memory: &mut Mem
                 let what = format!("claim {name} now asks for {wanted}");
                 tracing::info!(murder = %objects.key, claim = name, size = wanted, "volume_grows");
                 let type_ = EventType::Normal;
-                publish::event(context, objects, kind, &owner, type_, "VolumeGrows", &what);
+                changes::event(context, objects, kind, &owner, type_, "VolumeGrows", &what);
             }
             Ok(false) => {}
             Err(why) => {

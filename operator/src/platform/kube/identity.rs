@@ -146,7 +146,7 @@ pub(super) async fn ensure(
                 write(context, objects, memory, &leaf.secret, secret.clone()).await?;
                 let what = format!("Secret {} has a new certificate", leaf.secret);
                 let (kind, owner) = &leaf.owner;
-                super::publish::event(
+                super::changes::event(
                     context,
                     objects,
                     *kind,

@@ -12,6 +12,7 @@ mod budgets;
 pub mod calls;
 pub mod certificates;
 mod chain;
+mod changes;
 mod context;
 mod controller;
 mod desired;

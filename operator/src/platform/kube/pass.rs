@@ -14,6 +14,7 @@ use super::act::Acting;
 use super::apply::{Outcome, merge};
 use super::budgets;
 use super::calls::{self, NamespaceEnds};
+use super::changes;
 use super::context::{Context, Key};
 use super::desired::{Desired, Rendered, keep_template};
 use super::growth;
@@ -377,7 +378,7 @@ pub(super) async fn apply_one(
                 object["metadata"]["name"].as_str().unwrap_or_default(),
             );
             let type_ = EventType::Warning;
-            publish::event(context, objects, kind, owner, type_, "ForeignChange", &what);
+            changes::event(context, objects, kind, owner, type_, "ForeignChange", &what);
         }
         Ok(_) => {}
         Err(error) => problems.failed(kind, owner, &error),

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::EventType;
 use kube::{Api, Resource, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::call;
+use super::changes;
 use super::context::Context;
 use super::desired::Desired;
 use super::growth;
@@ -27,7 +26,7 @@ use crate::crd::{
 };
 use crate::resources::names::POOL_LABEL;
 use crate::status::{
-    BackendInput, ClusterInput, DrainProgress, FrontendInput, backend_status, cluster_status, find,
+    BackendInput, ClusterInput, DrainProgress, FrontendInput, backend_status, cluster_status,
     frontend_status,
 };
 
@@ -162,7 +161,7 @@ where
     if known == status {
         return Ok(());
     }
-    note_changes(context, objects, kind, name, &known, &status);
+    changes::note_changes(context, objects, kind, name, &known, &status);
     let object = json!({
         "apiVersion": API_VERSION,
         "kind": K::kind(&()),
@@ -176,85 +175,6 @@ where
         Patch::Apply(&object),
     );
     super::is_absent(call(&doing, name, api.patch_status(name, &parameters, &patch)).await)
-}
-
-/// An event for each condition that turned, and for each step of a drain.
-fn note_changes(
-    context: &Context,
-    objects: &Objects,
-    kind: Kind,
-    name: &str,
-    before: &Value,
-    after: &Value,
-) {
-    let conditions = |status: &Value| -> Vec<Condition> {
-        let list = status.get("conditions").cloned().unwrap_or_default();
-        serde_json::from_value(list).unwrap_or_default()
-    };
-    let (before, after) = (conditions(before), conditions(after));
-    for condition in &after {
-        let old = find(&before, &condition.type_);
-        let is_drain = condition.type_ == "Drained";
-        let turned = match old {
-            Some(old) => {
-                old.status != condition.status || (is_drain && old.reason != condition.reason)
-            }
-            // At first sight only trouble is worth an event.
-            None => false,
-        };
-        if !turned || condition.type_ == "Progressing" {
-            continue;
-        }
-        let bad = match condition.type_.as_str() {
-            "Ready" | "MupdateAvailable" | "VolumeHealthy" => condition.status == "False",
-            "Degraded" | "DrainStalled" | "DeletionBlocked" => condition.status == "True",
-            "Drained" => BLOCKED.contains(&condition.reason.as_str()),
-            _ => false,
-        };
-        let type_ = if bad {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        };
-        let reason = match is_drain {
-            true => format!("Drain{}", condition.reason),
-            false => format!("{}{}", condition.type_, condition.status),
-        };
-        let note = format!("{}: {}", condition.reason, condition.message);
-        event(context, objects, kind, name, type_, &reason, &note);
-    }
-}
-
-/// Reasons of Drained that wait for somebody.
-const BLOCKED: [&str; 6] = [
-    "FailedMailboxes",
-    "IdentityMismatch",
-    "InsufficientCapacity",
-    "MupdateUnavailable",
-    "NoDestination",
-    "SourceDown",
-];
-
-/// Notes something on an object of the murder.
-pub(super) fn event(
-    context: &Context,
-    objects: &Objects,
-    kind: Kind,
-    name: &str,
-    type_: EventType,
-    reason: &str,
-    note: &str,
-) {
-    let reference = match kind {
-        Kind::MurderCluster => Some(objects.cluster.object_ref(&())),
-        Kind::Backend => objects.backend(name).map(|backend| backend.object_ref(&())),
-        Kind::Frontend => objects
-            .frontend(name)
-            .map(|frontend| frontend.object_ref(&())),
-    };
-    if let Some(reference) = reference {
-        context.events.publish(&reference, type_, reason, note);
-    }
 }
 
 fn selector(objects: &Objects, component: &str) -> String {
