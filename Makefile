@@ -3,6 +3,7 @@
 #   make test       install what the tests need and run all of them
 #   make demo-k8s   the same as demo on a real Kubernetes of three nodes, made here without a container engine
 #   make e2e        all scenarios on that Kubernetes (E2E_KUBECONFIG=file: on yours); e2e-smoke: the short ones
+#   make e2e-scale  a thousand Backends under the real operator; kubelets and nodes are played (root, minutes)
 #   make cluster-up, cluster-down, cluster-build, images   that Kubernetes and the container images alone
 # Variables: MAIL=path (mail to deliver in the demo), KEEP=1 (leave the murder up), JOBS=2,
 #   IMAGE_PROFILE=image|release|dev (how the programs in the images are compiled)
@@ -13,10 +14,10 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/murder/target
 CARGO_FLAGS := --locked -j $(JOBS)
 
 .PHONY: help demo demo-k8s test charts check-tools test-packages lint unit fuzz deny sim-mutants clean \
-  cluster-build cluster-build-start cluster-build-wait cluster-up cluster-down images e2e e2e-smoke
+  cluster-build cluster-build-start cluster-build-wait cluster-up cluster-down images e2e e2e-scale e2e-smoke
 
 help:
-	@sed -n '1,8s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '1,9s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 check-tools:
 	@for tool in cargo gcc git; do \
@@ -112,6 +113,10 @@ e2e-smoke: check-tools cluster-build
 
 e2e: check-tools cluster-build
 	$(CLUSTER)/with-cluster test --test-threads 1
+
+# SCALE='--backends 100 --frontends 10' for a small one.
+e2e-scale: check-tools cluster-build
+	$(CLUSTER)/scale $(SCALE)
 
 demo-k8s: check-tools cluster-build
 	$(CLUSTER)/with-cluster demo $(if $(MAIL),--mail "$(abspath $(MAIL))")

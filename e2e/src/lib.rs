@@ -13,3 +13,4 @@ pub mod murder;
 pub mod node;
 pub mod powerloss;
 pub mod random;
+pub mod scale;
