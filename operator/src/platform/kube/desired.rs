@@ -114,11 +114,8 @@ impl Objects {
         if let Some(adopted) = adopted {
             return adopted.claim_name.clone();
         }
-        let mine = self.claims.values().find(|claim| {
-            super::objects::backend_of(claim.as_ref()).is_some_and(|name| name == backend)
-        });
-        if let Some(claim) = mine {
-            return claim.name_any();
+        if let Some(claim) = self.claim_labelled(backend) {
+            return claim.clone();
         }
         let base = claim_name(backend);
         let free = |name: &String| !self.released.contains_key(name);

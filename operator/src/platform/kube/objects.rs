@@ -43,6 +43,8 @@ pub(super) struct Objects {
     pub(super) claims: BTreeMap<String, Arc<PersistentVolumeClaim>>,
     /// Claims that were let go, by name.
     pub(super) released: BTreeMap<String, Arc<PersistentVolumeClaim>>,
+    /// Names of claims in use, by Backend.
+    claims_of: BTreeMap<String, String>,
 }
 
 impl Objects {
@@ -68,14 +70,22 @@ impl Objects {
         let (released, claims): (Vec<_>, Vec<_>) = claims
             .into_iter()
             .partition(|claim| claim.annotations().contains_key(RELEASED));
+        let claims = by_name(claims);
+        let mut claims_of = BTreeMap::new();
+        for (name, claim) in &claims {
+            if let Some(backend) = backend_of(claim.as_ref()) {
+                claims_of.entry(backend).or_insert_with(|| name.clone());
+            }
+        }
         Self {
             key: key.clone(),
             cluster,
             backends,
             frontends,
             pods: by_name(pods),
-            claims: by_name(claims),
+            claims,
             released: by_name(released),
+            claims_of,
         }
     }
 
@@ -103,22 +113,30 @@ impl Objects {
 
     /// The Backend of this name.
     pub(super) fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
-        self.backends
-            .iter()
-            .find(|backend| backend.name_any() == name)
+        found(&self.backends, name)
+    }
+
+    /// The claim that is labelled as a Backend's; the first by name.
+    pub(super) fn claim_labelled(&self, backend: &str) -> Option<&String> {
+        self.claims_of.get(backend)
     }
 
     /// The Frontend of this name.
     pub(super) fn frontend(&self, name: &str) -> Option<&Arc<Frontend>> {
-        self.frontends
-            .iter()
-            .find(|frontend| frontend.name_any() == name)
+        found(&self.frontends, name)
     }
 
     /// The claim of a Backend or of the master.
     pub(super) fn claim(&self, name: &str) -> Option<&Arc<PersistentVolumeClaim>> {
         self.claims.get(&claim_name(name))
     }
+}
+
+/// One of objects that are in the order of their names: looked for thousands of times in a pass.
+fn found<'a, K: kube::ResourceExt>(objects: &'a [Arc<K>], name: &str) -> Option<&'a Arc<K>> {
+    let name_of = |object: &Arc<K>| object.meta().name.as_deref().unwrap_or_default().cmp(name);
+    let index = objects.binary_search_by(name_of).ok()?;
+    objects.get(index)
 }
 
 fn by_name<K: kube::ResourceExt>(objects: Vec<Arc<K>>) -> BTreeMap<String, Arc<K>> {
