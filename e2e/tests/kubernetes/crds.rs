@@ -34,7 +34,9 @@ fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
         undescribed(field, &field_path, found);
     }
     for part in ["items", "additionalProperties"] {
-        undescribed(&schema[part], &format!("{path}.{part}"), found);
+        if schema[part].is_object() {
+            undescribed(&schema[part], &format!("{path}.{part}"), found);
+        }
     }
 }
 

@@ -33,14 +33,14 @@ const UNWATCHED_FRESH: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct Applied(HashMap<(String, String), Last>);
 
-/// An object as it was applied.
-#[derive(Clone, Debug)]
+/// What is known of an object since it was looked at last.
+#[derive(Clone, Debug, Default)]
 struct Last {
-    /// Hash of what we wanted.
-    hash: u64,
-    /// How the object was then.
-    version: String,
-    at: Instant,
+    /// A hash of what we wanted, and how the object was when we had applied it.
+    applied: Option<(u64, String)>,
+    /// A hash of what we wanted, and a version of the object that had all of it: it is not compared again.
+    held: Option<(u64, String)>,
+    at: Option<Instant>,
 }
 
 /// What applying did.
@@ -106,6 +106,17 @@ fn holds(found: &Value, wanted: &Value) -> bool {
     }
 }
 
+/// Whether a found object has everything that is wanted. What it is it does not say in a list: that its store knows.
+fn has_all(found: &Value, wanted: &Value) -> bool {
+    let (Some(found), Some(wanted)) = (found.as_object(), wanted.as_object()) else {
+        return false;
+    };
+    let mut wanted = wanted
+        .iter()
+        .filter(|(key, _)| !["apiVersion", "kind"].contains(&key.as_str()));
+    wanted.all(|(key, wanted)| found.get(key).is_some_and(|found| holds(found, wanted)))
+}
+
 /// Whether a found object is one of ours: no controller but the wanted one.
 fn is_ours(found: &DynamicObject, wanted: &Value) -> bool {
     let controllers = found.metadata.owner_references.iter().flatten();
@@ -132,7 +143,7 @@ impl Applied {
         let found = stores.object(kind, namespace, name);
         let key = (kind.to_owned(), name.to_owned());
         let wanted_hash = hash(wanted);
-        let last = self.0.get(&key).cloned();
+        let last = self.0.get(&key).cloned().unwrap_or_default();
         let mut outcome = Outcome::Created;
         if let Some(found) = &found {
             anyhow::ensure!(
@@ -142,12 +153,17 @@ impl Applied {
                     name: name.to_owned(),
                 }
             );
+            let seen = found.metadata.resource_version.clone();
+            let seen = seen.map(|version| (wanted_hash, version));
+            if seen.is_some() && last.held == seen {
+                return Ok(Outcome::Unchanged);
+            }
             let whole = serde_json::to_value(found.as_ref())?;
-            let same = last.as_ref().is_some_and(|last| last.hash == wanted_hash);
-            let untouched = last
-                .as_ref()
-                .is_some_and(|last| last.version == version(found));
-            if holds(&whole, wanted) || (same && untouched && holds_names(&whole, wanted)) {
+            let applied = last.applied.as_ref();
+            let same = applied.is_some_and(|(hash, _)| *hash == wanted_hash);
+            let untouched = applied.is_some_and(|(_, v)| *v == version(found));
+            if has_all(&whole, wanted) || (same && untouched && holds_names(&whole, wanted)) {
+                self.0.entry(key).or_default().held = seen;
                 return Ok(Outcome::Unchanged);
             }
             outcome = if same {
@@ -158,8 +174,9 @@ impl Applied {
         }
         let named = |(_, known, _): &&(&str, &str, &str)| *known == kind;
         let unwatched = UNWATCHED.iter().find(named);
-        let is_fresh = |last: Last| last.hash == wanted_hash && last.at.elapsed() < UNWATCHED_FRESH;
-        if unwatched.is_some() && last.is_some_and(is_fresh) {
+        let same = last.applied.is_some_and(|(hash, _)| hash == wanted_hash);
+        let is_fresh = last.at.is_some_and(|at| at.elapsed() < UNWATCHED_FRESH);
+        if unwatched.is_some() && same && is_fresh {
             return Ok(Outcome::Unchanged);
         }
         let (api_version, _, plural) = APPLIED
@@ -182,9 +199,9 @@ impl Applied {
             Err(error) => return Err(error.into()),
         };
         let last = Last {
-            hash: wanted_hash,
-            version: version(&applied),
-            at: Instant::now(),
+            applied: Some((wanted_hash, version(&applied))),
+            held: None,
+            at: Some(Instant::now()),
         };
         self.0.insert(key, last);
         Ok(outcome)
@@ -216,7 +233,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Applied, Outcome, UNWATCHED_FRESH, holds};
+    use super::{Applied, Outcome, UNWATCHED_FRESH, has_all, holds};
     use crate::platform::kube::stage::Stage;
 
     const MONITORING: &str = "/apis/monitoring.coreos.com/v1/namespaces/mail";
@@ -278,6 +295,49 @@ mod tests {
         let expected = "\"Ready\" \"Problem\" \"the API server knows no PodMonitor; install its CRD first: apply \
                         PodMonitor/mc: 404 NotFound: page not found\"";
         assert_eq!(ready, expected);
+    }
+
+    fn settings(text: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": "be-a", "namespace": "mail",
+                "labels": {"app.kubernetes.io/managed-by": "murder-operator"},
+            },
+            "data": {"node.yaml": text},
+        })
+    }
+
+    /// An operator that has just started knows objects from lists, which do not name their kind in each item.
+    #[tokio::test(start_paused = true)]
+    async fn an_object_out_of_a_list_is_left_alone_if_it_is_as_wanted() {
+        let mut stage = Stage::new(json!({})).await;
+        stage.list(settings("a"));
+        let (client, stores) = (&stage.context.client, &stage.context.stores);
+        let mut applied = Applied::default();
+        for _ in 0..2 {
+            let outcome = applied.apply(client, stores, "mail", &settings("a")).await;
+            assert_eq!(outcome.unwrap(), Outcome::Unchanged);
+        }
+        let patches = stage.api.calls();
+        let patches = patches.iter().filter(|call| call.starts_with("PATCH"));
+        assert_eq!(patches.count(), 0);
+        // Not so one that is known to hold something else.
+        let changed = applied.apply(client, stores, "mail", &settings("b")).await;
+        assert_eq!(changed.unwrap(), Outcome::Updated);
+    }
+
+    #[test]
+    fn the_kind_of_an_object_is_not_compared_and_all_else_is() {
+        let found = json!({"data": {"a": "b"}});
+        assert!(has_all(
+            &found,
+            &json!({"kind": "ConfigMap", "data": {"a": "b"}})
+        ));
+        assert!(!has_all(
+            &found,
+            &json!({"kind": "ConfigMap", "data": {"a": "c"}})
+        ));
     }
 
     #[test]

@@ -163,6 +163,18 @@ impl Stage {
         self.see(&kind, &path);
     }
 
+    /// Puts an applied object there; the watches have it out of a list, whose items do not name their kind.
+    pub(super) fn list(&mut self, object: Value) {
+        let (kind, name) = (text(&object, "/kind"), text(&object, "/metadata/name"));
+        let path = path(&object, &kind, &name);
+        self.put(object);
+        let mut item = self.api.get(&path).unwrap();
+        for key in ["apiVersion", "kind"] {
+            item.as_object_mut().unwrap().remove(key);
+        }
+        show(self.applied.get_mut(kind.as_str()).unwrap(), &item);
+    }
+
     /// Changes an object as somebody else would; the watches have it, too.
     pub(super) fn change(&mut self, kind: &str, name: &str, change: impl FnOnce(&mut Value)) {
         let version = match kind {
