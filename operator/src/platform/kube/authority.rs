@@ -167,6 +167,14 @@ pub fn desired_authority(
     own.state(change, rotation)
 }
 
+/// Whether it depends on the certificates in use what becomes of an authority: while it is replaced, or if it was lost.
+pub(super) fn needs_leaves(existing: Option<&SecretData>, now: Timestamp) -> bool {
+    match existing.and_then(Own::read) {
+        Some(own) if own.is_usable(now) => own.next.is_some() || own.trusted.len() > 1,
+        _ => true,
+    }
+}
+
 /// The authority in a Secret that somebody else keeps. To replace it without a gap, its owner first adds the new
 /// certificate to `ca.crt`, and changes `tls.crt` and `tls.key` some minutes later.
 pub fn given_authority(

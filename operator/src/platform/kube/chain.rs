@@ -64,8 +64,13 @@ impl Cert {
 
     /// Whether a third of its life or less is left.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        now >= self.due()
+    }
+
+    /// When a third of its life is left.
+    pub(super) fn due(&self) -> Timestamp {
         let (start, end) = (self.not_before().as_second(), self.not_after().as_second());
-        now.as_second() >= end - (end - start) / 3
+        timestamp(end - (end - start) / 3)
     }
 
     pub(super) fn is_authority(&self) -> bool {

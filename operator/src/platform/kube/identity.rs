@@ -3,6 +3,7 @@
 //! The authority is our own, or that of a Secret that the MurderCluster names; then it is read and never written. With
 //! an issuer of cert-manager, certificates are asked for, and their Secrets read.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -17,7 +18,7 @@ use super::CALL_LIMIT;
 use super::accounts;
 use super::authority::{
     AUTHORITIES, AuthorityState, CERTIFICATE, KEY, ROTATE_ANNOTATION, Rotation, SecretData,
-    desired_authority, given_authority,
+    desired_authority, given_authority, needs_leaves,
 };
 use super::certificates::{Identity, Role, desired_leaf};
 use super::context::Context;
@@ -78,6 +79,62 @@ impl Credentials {
     }
 }
 
+/// A certificate that was found good: to check a thousand signatures in each pass takes most of its time.
+pub(super) struct KnownLeaf {
+    /// Version of its Secret.
+    version: String,
+    /// Whom it is for.
+    uri: String,
+    /// Of the authority and the rotation under which it was checked.
+    mark: u64,
+    /// Until when it need not be looked at.
+    due: Timestamp,
+    expires: Timestamp,
+}
+
+impl KnownLeaf {
+    fn of(
+        secret: &SecretData,
+        version: Option<String>,
+        identity: &Identity,
+        mark: u64,
+    ) -> Option<Self> {
+        let certificate = secret.certificate(CERTIFICATE)?;
+        Some(Self {
+            version: version?,
+            uri: identity.uri().to_owned(),
+            mark,
+            due: certificate.due(),
+            expires: certificate.not_after(),
+        })
+    }
+
+    /// Whether a Secret of this version need not be checked again.
+    fn is_good(
+        &self,
+        version: &Option<String>,
+        identity: &Identity,
+        mark: u64,
+        now: Timestamp,
+    ) -> bool {
+        version.as_ref() == Some(&self.version)
+            && self.uri == identity.uri()
+            && self.mark == mark
+            && now < self.due
+    }
+}
+
+/// Differs whenever certificates that were good may not be so any more.
+fn mark(authority: &AuthorityState, rotation: &Rotation<'_>, now: Timestamp) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    authority.bundle.hash(&mut hasher);
+    authority.signing.certificate.pem.hash(&mut hasher);
+    // From then on certificates of other trusted authorities are replaced.
+    (now >= authority.signs_from).hash(&mut hasher);
+    rotation.wish.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// A Secret that should hold a certificate.
 struct Wanted {
     secret: String,
@@ -113,18 +170,18 @@ pub(super) async fn ensure(
         )
         .await;
     }
-    let mut found = Vec::new();
+    let mut versions = Vec::new();
     for leaf in &wanted {
         if !is_in_use(objects, leaf) {
             memory.secrets.doubt(&leaf.secret);
         }
         let secret = memory
             .secrets
-            .get(&context.client, &objects.key.namespace, &leaf.secret)
+            .look(&context.client, &objects.key.namespace, &leaf.secret)
             .await?;
-        found.push(secret.as_ref().map(SecretData::of));
+        versions.push(secret.and_then(kube::ResourceExt::resource_version));
     }
-    let authority = match authority(context, objects, memory, &rotation, &found).await? {
+    let authority = match authority(context, objects, memory, &rotation, &wanted).await? {
         Ok(authority) => authority,
         Err(error) => {
             problems.note(trouble, name, error);
@@ -137,11 +194,32 @@ pub(super) async fn ensure(
     };
     credentials.expires(&format!("{name}-ca"), Some(authority.expires));
     let operator = operator_secret(name);
-    for (leaf, found) in wanted.iter().zip(found) {
+    let mark = mark(&authority, &rotation, Timestamp::now());
+    for (leaf, version) in wanted.iter().zip(versions) {
         let now = Timestamp::now();
+        let known = memory.leaves.get(&leaf.secret);
+        if let Some(known) =
+            known.filter(|known| known.is_good(&version, &leaf.identity, mark, now))
+        {
+            credentials.expires(&leaf.secret, Some(known.expires));
+            if leaf.secret == operator
+                && let Some(secret) = memory.secrets.known(&leaf.secret)
+            {
+                credentials.take(&SecretData::of(secret));
+            }
+            continue;
+        }
+        let found = memory.secrets.known(&leaf.secret).map(SecretData::of);
         let decision = desired_leaf(found.as_ref(), &leaf.identity, &authority, &rotation, now)?;
         let secret = match decision.secret() {
-            None => found.unwrap_or_default(),
+            None => {
+                let found = found.unwrap_or_default();
+                let known = KnownLeaf::of(&found, version, &leaf.identity, mark);
+                if let Some(known) = known {
+                    memory.leaves.insert(leaf.secret.clone(), known);
+                }
+                found
+            }
             Some(secret) => {
                 write(context, objects, memory, &leaf.secret, secret.clone()).await?;
                 let what = format!("Secret {} has a new certificate", leaf.secret);
@@ -311,7 +389,7 @@ async fn authority(
     objects: &Objects,
     memory: &mut Memory,
     rotation: &Rotation<'_>,
-    leaves: &[Option<SecretData>],
+    wanted: &[Wanted],
 ) -> anyhow::Result<Result<AuthorityState, String>> {
     let (cluster, namespace) = (&objects.key.name, &objects.key.namespace);
     let now = Timestamp::now();
@@ -326,7 +404,14 @@ async fn authority(
         let authority = given_authority(&name, found.as_ref(), now);
         return Ok(authority.map_err(|error| format!("{}: {error}", error.reason())));
     }
-    let leaves: Vec<SecretData> = leaves.iter().flatten().cloned().collect();
+    let mut leaves = Vec::new();
+    // While it is replaced it matters what is in use.
+    if needs_leaves(found.as_ref(), now) {
+        let all = wanted
+            .iter()
+            .filter_map(|leaf| memory.secrets.known(&leaf.secret));
+        leaves.extend(all.map(SecretData::of));
+    }
     let authority = match desired_authority(found.as_ref(), cluster, &leaves, rotation, now) {
         Ok(authority) => authority,
         Err(error) => return Ok(Err(format!("{}: {error}", error.reason()))),
@@ -440,4 +525,45 @@ async fn ensure_accounts(
     let metadata = metadata(objects, "");
     accounts::ensure_accounts(&context.client, namespace, cluster, &metadata, CALL_LIMIT).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::{KnownLeaf, mark};
+    use crate::platform::kube::authority::{Rotation, desired_authority};
+    use crate::platform::kube::certificates::{Identity, Role, desired_leaf};
+
+    #[test]
+    fn a_good_certificate_is_checked_again_only_if_it_or_its_authority_or_its_time_has_come() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let rotation = Rotation::default();
+        let wished = Rotation {
+            wish: Some("again"),
+            ..Rotation::default()
+        };
+        let authority = desired_authority(None, "mc", &[], &rotation, now).unwrap();
+        let other = desired_authority(None, "mc", &[], &rotation, now).unwrap();
+        let of = |name| Identity::of_server("mc", Role::Backend, name, "mail");
+        let leaf = desired_leaf(None, &of("be-a"), &authority, &rotation, now).unwrap();
+        let at = |now| mark(&authority, &rotation, now);
+        let version = |text: &str| Some(text.to_owned());
+        let secret = leaf.secret().unwrap();
+        let known = KnownLeaf::of(secret, version("7"), &of("be-a"), at(now)).unwrap();
+        let life = rotation.leaf;
+        let soon = now + life / 2;
+        assert!(known.is_good(&version("7"), &of("be-a"), at(soon), soon));
+        assert!(!known.is_good(&version("8"), &of("be-a"), at(now), now));
+        assert!(!known.is_good(&None, &of("be-a"), at(now), now));
+        assert!(!known.is_good(&version("7"), &of("be-b"), at(now), now));
+        let of_other = mark(&other, &rotation, now);
+        assert!(!known.is_good(&version("7"), &of("be-a"), of_other, now));
+        let wish = mark(&authority, &wished, now);
+        assert!(!known.is_good(&version("7"), &of("be-a"), wish, now));
+        let due = now + life * 2 / 3 + Duration::from_secs(60);
+        assert!(!known.is_good(&version("7"), &of("be-a"), at(due), due));
+    }
 }

@@ -11,6 +11,7 @@ use murder_model::{Fence, MoveId};
 use super::apply::Applied;
 use super::authority::SecretData;
 use super::growth::Stuck;
+use super::identity::KnownLeaf;
 use super::nodes::Reports;
 use super::observe::Bound;
 use super::secrets::Secrets;
@@ -31,6 +32,8 @@ pub(super) struct Memory {
     pub(super) applied: Applied,
     pub(super) reports: Reports,
     pub(super) secrets: Secrets,
+    /// Certificates that were found good, by Secret.
+    pub(super) leaves: BTreeMap<String, KnownLeaf>,
     /// Certificates of an issuer and when they were read, by Secret.
     pub(super) issued: BTreeMap<String, (Instant, SecretData)>,
     pub(super) trace: Trace,
@@ -40,12 +43,12 @@ pub(super) struct Memory {
     pub(super) volumes: BTreeMap<String, Bound>,
     /// Claims that cannot be made as large as asked, by the claim's uid.
     pub(super) growth: BTreeMap<String, Stuck>,
+    /// Backends that were not as wished after the last pass.
+    pub(super) unsettled: BTreeSet<String>,
     /// Backends that were to be emptied in the last pass.
     pub(super) leaving: BTreeSet<String>,
     /// The uid of the MurderCluster once its namespace is on its way out.
     pub(super) ending: Option<String>,
-    /// Whether all was as wished after the last pass.
-    pub(super) settled: bool,
 }
 
 impl Memory {
@@ -145,11 +148,11 @@ mod tests {
     fn a_murder_that_is_made_again_under_its_name_is_another() {
         let mut memory = Memory::default();
         memory.meet(&cluster("1"), &[]);
-        memory.settled = true;
+        memory.unsettled.insert("be-a".to_owned());
         memory.meet(&cluster("1"), &[]);
-        assert!(memory.settled);
+        assert!(!memory.unsettled.is_empty());
         memory.meet(&cluster("2"), &[]);
-        assert!(!memory.settled);
+        assert!(memory.unsettled.is_empty());
     }
 
     #[test]

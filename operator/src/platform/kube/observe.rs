@@ -1,9 +1,10 @@
 //! The world as seen on Kubernetes: objects from the watches, facts from the nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{Api, Client, ResourceExt as _};
 use murder_model::ServerId;
@@ -11,7 +12,7 @@ use murder_model::ServerId;
 use super::call;
 use super::desired::{Desired, Rendered};
 use super::memory::Memory;
-use super::nodes::{Asked, Report};
+use super::nodes::{Asked, Need, Report};
 use super::objects::{
     self, DELETE_AFTER, FINALIZER, Objects, RETIRED, SERVER_ID, is_closed, machine, pod_view,
 };
@@ -28,6 +29,9 @@ use crate::resources::settings::duration_ms;
 const ADMIN_PORT: u16 = 8443;
 /// Share of a destination's volume that a drain leaves free.
 const HEADROOM_PERCENT: u64 = 15;
+
+/// Volumes read at a time.
+const VOLUMES_READ_MAX: usize = 16;
 
 /// What is to be known of a Backend's place.
 #[derive(Clone, Debug, Default)]
@@ -74,14 +78,13 @@ pub(super) async fn places(
     objects: &Objects,
     memory: &mut Memory,
 ) -> BTreeMap<String, Place> {
+    find_volumes(client, objects, memory).await;
     let mut places = BTreeMap::new();
     for backend in &objects.backends {
         let name = backend.name_any();
         let claim = objects.claims.get(&objects.claim_of(&name));
-        let bound = match claim {
-            Some(claim) => volume(client, claim, memory).await,
-            None => None,
-        };
+        let uid = claim.and_then(|claim| claim.uid());
+        let bound = uid.and_then(|uid| memory.volumes.get(&uid).cloned());
         let pod = objects.pods.get(&format!("{name}-0"));
         let only = bound.as_ref().and_then(|bound| bound.only_at.as_deref());
         let machine = machine(pod.map(AsRef::as_ref), only);
@@ -105,28 +108,33 @@ pub(super) struct Bound {
     only_at: Option<String>,
 }
 
-/// Reads the volume behind a claim, once for each claim.
-async fn volume(
-    client: &Client,
-    claim: &PersistentVolumeClaim,
-    memory: &mut Memory,
-) -> Option<Bound> {
-    let uid = claim.uid()?;
-    if let Some(known) = memory.volumes.get(&uid) {
-        return Some(known.clone());
-    }
-    let name = claim.spec.as_ref()?.volume_name.clone()?;
+/// Reads the volumes behind claims, once for each claim.
+async fn find_volumes(client: &Client, objects: &Objects, memory: &mut Memory) {
     let api: Api<PersistentVolume> = Api::all(client.clone());
-    // Without the right to read volumes none is known to be bound to a machine.
-    let volume = call("get PersistentVolume", &name, api.get_opt(&name)).await;
-    let volume = volume.ok()??;
-    let only_at = only_machine(&volume);
-    let bound = Bound {
-        movable: only_at.is_none(),
-        only_at,
-    };
-    memory.volumes.insert(uid, bound.clone());
-    Some(bound)
+    let mut unknown = Vec::new();
+    for backend in &objects.backends {
+        let claim = objects.claims.get(&objects.claim_of(&backend.name_any()));
+        let known = claim.and_then(|claim| {
+            let volume = claim.spec.as_ref()?.volume_name.clone()?;
+            Some((claim.uid()?, volume))
+        });
+        unknown.extend(known.filter(|(uid, _)| !memory.volumes.contains_key(uid)));
+    }
+    let calls = unknown.into_iter().map(|(uid, name)| {
+        let api = api.clone();
+        async move {
+            // Without the right to read volumes none is known to be bound to a machine.
+            let volume = call("get PersistentVolume", &name, api.get_opt(&name)).await;
+            let volume = volume.ok()??;
+            let only_at = only_machine(&volume);
+            let movable = only_at.is_none();
+            Some((uid, Bound { movable, only_at }))
+        }
+    });
+    let mut found = futures::stream::iter(calls).buffer_unordered(VOLUMES_READ_MAX);
+    while let Some(found) = found.next().await {
+        memory.volumes.extend(found);
+    }
 }
 
 /// The one machine to which a volume is bound, by its node affinity.
@@ -143,8 +151,9 @@ fn only_machine(volume: &PersistentVolume) -> Option<String> {
     }
 }
 
-/// The pods to ask, and how urgently.
-pub(super) fn asked(objects: &Objects, settled: bool, leaving: &BTreeSet<String>) -> Vec<Asked> {
+/// The pods to ask, and how urgently. `going`: the murder was deleted, and whether it holds mail is never judged by
+/// what was heard earlier.
+pub(super) fn asked(objects: &Objects, going: bool, memory: &Memory) -> Vec<Asked> {
     let propose = objects.cluster.spec.rebalance.mode == RebalanceMode::Propose;
     let mut asked = Vec::new();
     for (name, pod) in &objects.pods {
@@ -156,12 +165,22 @@ pub(super) fn asked(objects: &Objects, settled: bool, leaving: &BTreeSet<String>
             let object = objects.backend(name);
             object.is_none_or(|b| b.spec.desired_state != DesiredState::Active || is_deleting(b))
         });
+        let leaving = |name: &String| memory.leaving.contains(name);
+        let is_frontend = pod.labels().contains_key(super::watch::FRONTEND_LABEL);
         asked.push(Asked {
             pod: name.clone(),
             address,
             tls_name,
-            fresh: !settled || told,
-            units: backend.is_some_and(|name| propose || told || leaving.contains(&name)),
+            need: match &backend {
+                _ if going => Need::Now,
+                Some(name) if told || memory.unsettled.contains(name) => Need::Each,
+                // Every decision rests on the master's list.
+                None if !is_frontend => Need::Each,
+                Some(_) | None => Need::Seldom,
+            },
+            units: backend
+                .as_ref()
+                .is_some_and(|name| propose || told || leaving(name)),
         });
     }
     asked

@@ -1,5 +1,6 @@
 //! One pass of a murder: look, decide, act, say.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +34,8 @@ use crate::resources::Murder;
 
 /// How often a murder is looked at when nothing happens.
 const REST: Duration = Duration::from_secs(30);
+/// Longest rest while nodes are asked of which nobody waits for an answer.
+const REST_ASKED: Duration = Duration::from_secs(5);
 /// Longest rest while something is not as wished.
 const REST_MAX: Duration = Duration::from_secs(2);
 /// Shortest rest while something is under way.
@@ -88,9 +91,7 @@ async fn look_and_act(
     };
     let client = reign::node_client(context, objects, memory, &credentials).await?;
     let going = objects.cluster.metadata.deletion_timestamp.is_some();
-    // Whether a deleted murder holds mail is never judged by what was heard earlier.
-    let settled = memory.settled && !going;
-    let asked = observe::asked(objects, settled, &memory.leaving);
+    let asked = observe::asked(objects, going, memory);
     memory.reports.ask(&client, asked).await;
     let client = reign::outrank(context, objects, memory, &credentials, client).await?;
     let places = observe::places(&context.client, &context.stores, objects, memory).await;
@@ -159,11 +160,25 @@ async fn look_and_act(
     publish::publish(context, &said, memory).await?;
     let leaving = world.backends.iter().filter(|view| view.is_leaving());
     memory.leaving = leaving.map(|view| view.name.clone()).collect();
-    memory.settled = plan.converged && problems.is_empty();
-    let rest = rest(&plan, &world, memory.settled);
+    memory.unsettled = unsettled(&plan);
+    let settled = plan.converged && problems.is_empty();
+    let mut rest = rest(&plan, &world, settled);
+    if memory.reports.is_waiting() {
+        rest = rest.min(REST_ASKED);
+    }
     Ok(credentials
         .look_again
         .map_or(rest, |due| rest.min(due.max(REST_MIN))))
+}
+
+/// Backends that are not as wished, or were told something.
+fn unsettled(plan: &Plan) -> BTreeSet<String> {
+    let drains = plan.drains.iter().filter(|drain| !drain.settled);
+    let drains = drains.map(|drain| drain.backend.clone());
+    let steps = plan.steps.iter().filter(|step| step.kind == Kind::Backend);
+    drains
+        .chain(steps.map(|step| step.object.clone()))
+        .collect()
 }
 
 fn rest(plan: &Plan, world: &World, settled: bool) -> Duration {

@@ -25,8 +25,13 @@ pub(super) struct Secrets(BTreeMap<String, (Instant, Option<Secret>)>);
 impl Secrets {
     /// What was read of a Secret is not good for long: what needs it is not ready.
     pub(super) fn doubt(&mut self, name: &str) {
-        self.0
-            .retain(|known, (at, _)| known != name || at.elapsed() < DOUBTED);
+        if self
+            .0
+            .get(name)
+            .is_some_and(|(at, _)| at.elapsed() >= DOUBTED)
+        {
+            self.0.remove(name);
+        }
     }
 
     /// A Secret, if there is one.
@@ -36,21 +41,36 @@ impl Secrets {
         namespace: &str,
         name: &str,
     ) -> anyhow::Result<Option<Secret>> {
-        if let Some((at, secret)) = self.0.get(name) {
+        Ok(self.look(client, namespace, name).await?.cloned())
+    }
+
+    /// As [`Self::get`], without a copy.
+    pub(super) async fn look(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+    ) -> anyhow::Result<Option<&Secret>> {
+        let is_fresh = self.0.get(name).is_some_and(|(at, secret)| {
             let fresh = if secret.is_some() {
                 FRESH
             } else {
                 ABSENT_FRESH
             };
-            if at.elapsed() < fresh {
-                return Ok(secret.clone());
-            }
+            at.elapsed() < fresh
+        });
+        if is_fresh {
+            return Ok(self.known(name));
         }
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let secret = call("get Secret", name, api.get_opt(name)).await?;
-        self.0
-            .insert(name.to_owned(), (Instant::now(), secret.clone()));
-        Ok(secret)
+        self.0.insert(name.to_owned(), (Instant::now(), secret));
+        Ok(self.known(name))
+    }
+
+    /// A Secret as it was read or written last.
+    pub(super) fn known(&self, name: &str) -> Option<&Secret> {
+        self.0.get(name)?.1.as_ref()
     }
 
     /// Writes a Secret of ours.
