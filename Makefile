@@ -48,6 +48,7 @@ test-packages:
 lint:
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	cargo clippy $(CARGO_FLAGS) -p murder-e2e --test kubernetes -- -D warnings
 	e2e/checks/dependencies.sh
 
 unit:

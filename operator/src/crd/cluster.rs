@@ -221,7 +221,8 @@ pub struct Transfer {
     /// Users moved at a time in all.
     #[schemars(range(min = 1, max = 1000))]
     pub parallel_total: i32,
-    /// Most bytes that one backend sends each second; 0 is no limit. A change holds at once.
+    /// Most bytes that one backend sends each second; 0 is no limit. A change holds at once. However low it is, each
+    /// running move sends 17 KiB a second, so that its destination knows it alive.
     #[schemars(range(min = 0))]
     pub bytes_per_second_per_backend: i64,
     /// Most bytes that all backends send each second, shared evenly by those that send; 0 is no limit. A change
@@ -347,7 +348,8 @@ pub struct Tls {
     #[serde(default = "default_certificate_duration")]
     #[schemars(schema_with = "duration_schema")]
     pub certificate_duration: String,
-    /// How long before its end a certificate is made anew, without a restart; not with secretRef.
+    /// How long before its end a certificate is made anew, without a restart; at most two thirds of its duration; not
+    /// with secretRef.
     #[serde(default = "default_renew_before")]
     #[schemars(schema_with = "duration_schema")]
     pub renew_before: String,

@@ -31,8 +31,10 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(300);
 pub struct Rotation<'a> {
     /// Life of an own authority.
     pub authority: Duration,
-    /// Life of a node's certificate; renewed when a third is left.
+    /// Life of a node's certificate.
     pub leaf: Duration,
+    /// How long before its end it is renewed; more than two thirds of its life count as that.
+    pub renew_before: Duration,
     /// Longest time until every node uses a Secret that was changed.
     pub propagation: Duration,
     /// Value of [`ROTATE_ANNOTATION`] on the MurderCluster.
@@ -45,6 +47,7 @@ impl Default for Rotation<'_> {
         Self {
             authority: Duration::from_secs(5 * 365 * DAY),
             leaf: Duration::from_secs(90 * DAY),
+            renew_before: Duration::from_secs(30 * DAY),
             propagation: Duration::from_secs(300),
             wish: None,
         }
@@ -328,7 +331,7 @@ impl Own {
         now: Timestamp,
     ) -> Result<bool, AuthorityError> {
         let is_wanted = self.secret.is_rotation_wanted(rotation.wish);
-        let is_due = self.signing.certificate.is_due(now);
+        let is_due = now >= self.signing.certificate.last_third();
         if self.next.is_some() || !(is_wanted || is_due) {
             return Ok(false);
         }

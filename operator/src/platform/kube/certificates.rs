@@ -126,7 +126,7 @@ pub enum IssueReason {
     OtherNames,
     /// No trusted authority signed it, or one that is on its way out.
     OtherAuthority,
-    /// A third of its life is left.
+    /// Its end is near.
     Due,
     /// It was asked for.
     Wished,
@@ -223,7 +223,7 @@ fn reason_to_issue(
     if existing.is_rotation_wanted(rotation.wish) {
         return Some(IssueReason::Wished);
     }
-    if certificate.is_due(now) {
+    if now >= certificate.due(rotation.renew_before) {
         return Some(IssueReason::Due);
     }
     let is_of_signer = certificate.is_signed_by(&authority.signing.certificate);

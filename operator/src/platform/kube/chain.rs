@@ -1,5 +1,7 @@
 //! Certificates in PEM: taken apart, checked and put together again.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rcgen::KeyPair;
 use rustls_pki_types::CertificateDer;
@@ -62,15 +64,17 @@ impl Cert {
         timestamp(self.parsed().validity().not_after.timestamp())
     }
 
-    /// Whether a third of its life or less is left.
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.due()
-    }
-
     /// When a third of its life is left.
-    pub(super) fn due(&self) -> Timestamp {
+    pub(super) fn last_third(&self) -> Timestamp {
         let (start, end) = (self.not_before().as_second(), self.not_after().as_second());
         timestamp(end - (end - start) / 3)
+    }
+
+    /// When so much is left, or two thirds of its life, whichever is later.
+    pub(super) fn due(&self, before_end: Duration) -> Timestamp {
+        let (start, end) = (self.not_before().as_second(), self.not_after().as_second());
+        let before_end = i64::try_from(before_end.as_secs()).unwrap_or(i64::MAX);
+        timestamp(end - before_end.min((end - start) * 2 / 3))
     }
 
     pub(super) fn is_authority(&self) -> bool {

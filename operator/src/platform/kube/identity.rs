@@ -98,13 +98,14 @@ impl KnownLeaf {
         version: Option<String>,
         identity: &Identity,
         mark: u64,
+        renew_before: Duration,
     ) -> Option<Self> {
         let certificate = secret.certificate(CERTIFICATE)?;
         Some(Self {
             version: version?,
             uri: identity.uri().to_owned(),
             mark,
-            due: certificate.due(),
+            due: certificate.due(renew_before),
             expires: certificate.not_after(),
         })
     }
@@ -132,6 +133,7 @@ fn mark(authority: &AuthorityState, rotation: &Rotation<'_>, now: Timestamp) -> 
     // From then on certificates of other trusted authorities are replaced.
     (now >= authority.signs_from).hash(&mut hasher);
     rotation.wish.hash(&mut hasher);
+    rotation.renew_before.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -214,7 +216,8 @@ pub(super) async fn ensure(
         let secret = match decision.secret() {
             None => {
                 let found = found.unwrap_or_default();
-                let known = KnownLeaf::of(&found, version, &leaf.identity, mark);
+                let known =
+                    KnownLeaf::of(&found, version, &leaf.identity, mark, rotation.renew_before);
                 if let Some(known) = known {
                     memory.leaves.insert(leaf.secret.clone(), known);
                 }
@@ -315,7 +318,7 @@ async fn ask_issuer(
     issuer: &str,
 ) -> Result<SecretData, issuer::IssuerError> {
     let metadata = metadata(objects, &leaf.secret);
-    let object = issuer::certificate_object(&metadata, &leaf.identity, issuer, rotation.leaf);
+    let object = issuer::certificate_object(&metadata, &leaf.identity, issuer, rotation);
     let (client, namespace) = (&context.client, &objects.key.namespace);
     let now = Timestamp::now();
     issuer::issued(client, namespace, &object, &leaf.identity, now, CALL_LIMIT).await
@@ -329,8 +332,10 @@ pub(super) fn operator_secret(cluster: &str) -> String {
 fn rotation(cluster: &MurderCluster) -> anyhow::Result<Rotation<'_>> {
     let tls = &cluster.spec.tls;
     let leaf = duration_ms(&tls.certificate_duration).context("spec.tls.certificateDuration")?;
+    let renew_before = duration_ms(&tls.renew_before).context("spec.tls.renewBefore")?;
     Ok(Rotation {
         leaf: Duration::from_millis(leaf),
+        renew_before: Duration::from_millis(renew_before),
         wish: cluster
             .annotations()
             .get(ROTATE_ANNOTATION)
@@ -552,7 +557,14 @@ mod tests {
         let at = |now| mark(&authority, &rotation, now);
         let version = |text: &str| Some(text.to_owned());
         let secret = leaf.secret().unwrap();
-        let known = KnownLeaf::of(secret, version("7"), &of("be-a"), at(now)).unwrap();
+        let known = KnownLeaf::of(
+            secret,
+            version("7"),
+            &of("be-a"),
+            at(now),
+            rotation.renew_before,
+        )
+        .unwrap();
         let life = rotation.leaf;
         let soon = now + life / 2;
         assert!(known.is_good(&version("7"), &of("be-a"), at(soon), soon));

@@ -12,7 +12,7 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::authority::{AUTHORITIES, CERTIFICATE, KEY, SecretData};
+use super::authority::{AUTHORITIES, CERTIFICATE, KEY, Rotation, SecretData};
 use super::calls::{ApiError, call_within};
 use super::certificates::Identity;
 
@@ -53,7 +53,7 @@ pub fn certificate_object(
     metadata: &ObjectMeta,
     identity: &Identity,
     issuer: &str,
-    life: Duration,
+    rotation: &Rotation<'_>,
 ) -> Value {
     let mut object = json!({
         "apiVersion": "cert-manager.io/v1",
@@ -68,8 +68,8 @@ pub fn certificate_object(
             "privateKey": {
                 "algorithm": "ECDSA", "size": 256, "encoding": "PKCS8", "rotationPolicy": "Always",
             },
-            "duration": format!("{}s", life.as_secs()),
-            "renewBefore": format!("{}s", life.as_secs() / 3),
+            "duration": format!("{}s", rotation.leaf.as_secs()),
+            "renewBefore": format!("{}s", rotation.renew_before.min(rotation.leaf * 2 / 3).as_secs()),
             "issuerRef": {"group": "cert-manager.io", "kind": "Issuer", "name": issuer},
         },
     });
@@ -169,7 +169,8 @@ mod tests {
     }
 
     async fn ask(api: &FakeApi, now: Timestamp) -> Result<SecretData, IssuerError> {
-        let object = certificate_object(&metadata(), &identity(), "our-issuer", LIFE);
+        let object =
+            certificate_object(&metadata(), &identity(), "our-issuer", &Rotation::default());
         issued(&api.client(), "mail", &object, &identity(), now, LIMIT).await
     }
 

@@ -38,6 +38,8 @@ const REST: Duration = Duration::from_secs(30);
 const REST_ASKED: Duration = Duration::from_secs(5);
 /// Longest rest while something is not as wished.
 const REST_MAX: Duration = Duration::from_secs(2);
+/// Rest while there is no certificate of ours: Secrets are not watched.
+const REST_UNREADY: Duration = Duration::from_secs(5);
 /// Shortest rest while something is under way.
 const REST_MIN: Duration = Duration::from_millis(500);
 
@@ -87,7 +89,7 @@ async fn look_and_act(
     note_unrendered(objects, &desired, &mut problems);
     let Some(credentials) = identity::ensure(context, objects, memory, &mut problems).await? else {
         publish::publish_unready(context, objects, &problems).await?;
-        return Ok(REST);
+        return Ok(REST_UNREADY);
     };
     let client = reign::node_client(context, objects, memory, &credentials).await?;
     let going = objects.cluster.metadata.deletion_timestamp.is_some();

@@ -233,6 +233,23 @@ fn a_wish_gives_new_certificates_at_once_and_a_new_authority_soon() {
     assert_eq!(murder.look(&rotation, now + HOUR), Look::default());
 }
 
+/// row 52
+#[test]
+fn a_certificate_is_renewed_as_long_before_its_end_as_wished() {
+    for (renew_before, days) in [(10 * DAY, 80), (80 * DAY, 30)] {
+        let mut murder = Murder::new(start());
+        let rotation = Rotation {
+            renew_before,
+            ..rotation()
+        };
+        let due = start() + days * DAY;
+        let early = due - HOUR;
+        assert_eq!(murder.look(&rotation, early).issued, [], "{renew_before:?}");
+        let look = murder.look(&rotation, due);
+        assert_eq!(look.issued, [IssueReason::Due; 3], "{renew_before:?}");
+    }
+}
+
 #[test]
 fn a_successor_does_not_sign_before_the_last_node_knows_it() {
     let mut murder = Murder::new(start());
