@@ -22,6 +22,9 @@ pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// Label with the program's name.
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 
+/// The finalizer of our kinds, and of volume claims.
+pub const FINALIZER: &str = "murder.rs/murder";
+
 /// Annotation with the hash of settings and pod template.
 pub const REVISION_ANNOTATION: &str = "murder.rs/revision";
 /// Annotation with the hash of what the user asked for.

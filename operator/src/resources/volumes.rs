@@ -1,4 +1,5 @@
-//! Volume claims. They have no owner: a volume outlives the object that it was made for.
+//! Volume claims. They have no owner: a volume outlives the object that it was made for. A finalizer holds them: one
+//! that somebody deletes by mistake keeps its mail.
 
 use serde_json::{Map, Value, json};
 
@@ -33,6 +34,7 @@ impl Murder<'_> {
                 "name": name,
                 "namespace": self.namespace,
                 "labels": labels,
+                "finalizers": [names::FINALIZER],
             },
         });
         if let Some(storage) = storage {

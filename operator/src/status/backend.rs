@@ -270,7 +270,8 @@ fn stalled(report: &DrainReport, progress: &DrainProgress, now: Timestamp) -> Fi
 fn volume_healthy(view: &BackendView, world: &World, input: &BackendInput) -> Finding {
     if input.claim_deleted {
         let message = format!(
-            "claim {} was deleted and goes, with the mail on it, as soon as its pod goes; the pod is kept: drain this Backend",
+            "claim {} was deleted: it and its mail are kept until this Backend is drained, but no other pod can use it. Drain \
+             it while its pod runs; if that is gone, see \"A volume claim was deleted\" in docs/kubernetes.md",
             input.claim
         );
         return fails("ClaimDeleted", message);

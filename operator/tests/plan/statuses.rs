@@ -282,8 +282,9 @@ fn trouble_has_a_reason_and_says_what_it_is() {
             "claim deleted",
             |_, input| input.claim_deleted = true,
             &[
-                "VolumeHealthy False ClaimDeleted: claim be-a-data was deleted and goes, with the mail on it, as soon as \
-               its pod goes; the pod is kept: drain this Backend",
+                "VolumeHealthy False ClaimDeleted: claim be-a-data was deleted: it and its mail are kept until this \
+                 Backend is drained, but no other pod can use it. Drain it while its pod runs; if that is gone, see \
+                 \"A volume claim was deleted\" in docs/kubernetes.md",
             ],
         ),
         (

@@ -23,6 +23,16 @@ fn row_30_a_claim_has_no_owner() {
     });
 }
 
+/// One that somebody deletes by mistake stays until the operator lets it go.
+#[test]
+fn a_claim_is_held_by_a_finalizer() {
+    let held = json!(["murder.rs/murder"]);
+    with_murder(json!({}), |murder| {
+        assert_eq!(murder.mupdate_claim()["metadata"]["finalizers"], held);
+    });
+    assert_eq!(claim(json!({}))["metadata"]["finalizers"], held);
+}
+
 #[test]
 fn size_class_and_access_mode_are_those_of_the_spec() {
     let storage =

@@ -138,7 +138,7 @@ impl Acting<'_> {
         };
         let claim = self.objects.claims.get(&claim);
         if claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_some()) {
-            bail!("the volume claim of {name} was deleted and goes away with the pod");
+            bail!("the volume claim of {name} was deleted, so that no other pod can use it");
         }
         let wanted = self.rendered(kind, name)?.revision.clone();
         // Its controller must have seen the template, or the pod would come back as it was.
@@ -322,9 +322,13 @@ impl Acting<'_> {
         let view = self.world.backends.iter().find(|view| view.name == name);
         let id = view.and_then(|view| view.server_id);
         let label = id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+        let claim = self.objects.claims.get(&self.objects.claim_of(name));
+        let kept = claim.map(|claim| super::finalizers::others(claim.as_ref()));
+        // From now on it is an administrator's to delete.
         let metadata = json!({
             "annotations": {RELEASED: now},
             "labels": {"murder.rs/retired": label},
+            "finalizers": kept,
         });
         self.note_on_claim(name, metadata).await
     }
@@ -336,9 +340,6 @@ impl Acting<'_> {
         let Some(live) = call(GET_CLAIM, &claim, api.get_opt(&claim)).await? else {
             return Ok(());
         };
-        if live.metadata.deletion_timestamp.is_some() {
-            return Ok(());
-        }
         let after = live.annotations().get(DELETE_AFTER);
         let after: Option<u64> = after.and_then(|text| text.parse().ok());
         let retired = live.annotations().contains_key(RETIRED);
@@ -350,13 +351,22 @@ impl Acting<'_> {
         if call("get Pod", &pod, pods.get_opt(&pod)).await?.is_some() {
             bail!("pod {pod} still uses claim {claim}");
         }
+        if live.metadata.deletion_timestamp.is_some() {
+            return super::finalizers::remove(&api, &live).await;
+        }
         let parameters = DeleteParams {
             preconditions: Some(exactly(&live)),
             ..DeleteParams::default()
         };
         let doing = "delete PersistentVolumeClaim";
-        is_absent(call(doing, &claim, api.delete(&claim, &parameters)).await)?;
-        Ok(())
+        match call(doing, &claim, api.delete(&claim, &parameters)).await {
+            Ok(answer) => match answer.left() {
+                Some(going) => super::finalizers::remove(&api, &going).await,
+                None => Ok(()),
+            },
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn call_node(&self, name: &str, action: &Action) -> anyhow::Result<()> {

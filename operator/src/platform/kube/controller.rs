@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::context::Context;
 use super::watch::Streams;
-use super::{orphans, pass};
+use super::{claims, orphans, pass};
 use crate::crd::{Backend, Frontend, MurderCluster};
 
 /// Murders looked at at a time.
@@ -62,10 +62,28 @@ pub(super) async fn run(context: Arc<Context>, streams: Streams, ended: watch::R
     let frontends = Controller::for_stream(frontends, stores.frontends.clone())
         .with_config(config())
         .reconcile_all_on(gone_frontends)
-        .graceful_shutdown_on(end(ended))
+        .graceful_shutdown_on(end(ended.clone()))
         .run(frontend, failed("Frontend"), Arc::clone(&context))
         .for_each(|_| std::future::ready(()));
-    tokio::join!(murders, backends, frontends);
+    let sweeping = sweep(Arc::clone(&context), ended);
+    tokio::join!(murders, backends, frontends, sweeping);
+}
+
+/// Looks now and then for claims that nobody looks after.
+async fn sweep(context: Arc<Context>, mut ended: watch::Receiver<bool>) {
+    loop {
+        let look = async {
+            tokio::time::sleep(ORPHAN_REST).await;
+            claims::sweep(&context).await
+        };
+        let outcome = tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => return,
+            outcome = look => outcome,
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(error = format!("{error:#}"), "claims_not_swept");
+        }
+    }
 }
 
 async fn murder(object: Arc<MurderCluster>, context: Arc<Context>) -> Result<Action, PassError> {

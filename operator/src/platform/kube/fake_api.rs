@@ -1,4 +1,4 @@
-//! An API server in memory for tests: objects by path, versions, conflicts, outages.
+//! An API server in memory for tests: objects by path, versions, conflicts, finalizers, outages.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -47,7 +47,10 @@ impl FakeApi {
             while let Some((request, send)) = handle.next_request().await {
                 let (parts, body) = request.into_parts();
                 let body = body.collect_bytes().await.unwrap();
-                api.call(&parts.method, parts.uri.path(), &body, send);
+                let content = parts.headers.get(http::header::CONTENT_TYPE);
+                // Server-side apply makes what is missing, other patches do not.
+                let applies = content.is_some_and(|c| c.to_str().unwrap().contains("apply"));
+                api.call(&parts.method, applies, parts.uri.path(), &body, send);
             }
         });
         Client::new(service, "mail")
@@ -91,7 +94,14 @@ impl FakeApi {
         inner.refused.push((call.to_owned(), code, whole));
     }
 
-    fn call(&self, method: &Method, path: &str, body: &[u8], send: SendResponse<Response<Body>>) {
+    fn call(
+        &self,
+        method: &Method,
+        applies: bool,
+        path: &str,
+        body: &[u8],
+        send: SendResponse<Response<Body>>,
+    ) {
         let (mood, refusal) = {
             let mut inner = self.0.lock().unwrap();
             let call = format!("{method} {path}");
@@ -105,9 +115,9 @@ impl FakeApi {
             _ if refusal.is_some() => refusal,
             Mood::Silent => None,
             Mood::Fails => Some(failure(500, "InternalError")),
-            Mood::Answers => Some(self.answer(method, path, body)),
+            Mood::Answers => Some(self.answer(method, applies, path, body)),
             Mood::LosesAnswers => {
-                let answer = self.answer(method, path, body);
+                let answer = self.answer(method, applies, path, body);
                 (method == Method::GET).then_some(answer)
             }
         };
@@ -121,8 +131,9 @@ impl FakeApi {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
+    fn answer(&self, method: &Method, applies: bool, path: &str, body: &[u8]) -> (u16, Value) {
         let mut sent = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
+        let applies = applies && !path.ends_with("/status");
         let path = path.strip_suffix("/status").map_or(path, |object| {
             let status = sent["status"].take();
             sent = json!({"status": status});
@@ -138,6 +149,7 @@ impl FakeApi {
         let object = match (method.as_str(), found) {
             ("GET", Some(found)) => return (200, found),
             ("GET" | "PUT" | "DELETE", None) => return failure(404, "NotFound"),
+            ("PATCH", None) if !applies => return failure(404, "NotFound"),
             ("POST", Some(_)) => return failure(409, "AlreadyExists"),
             ("PATCH", Some(found)) if !uid.is_null() && *uid != found["metadata"]["uid"] => {
                 return failure(409, "Conflict");
@@ -151,12 +163,26 @@ impl FakeApi {
                 merge(&mut found, &sent);
                 found
             }
-            ("DELETE", Some(found)) => {
-                self.remove(&path);
-                return (200, found);
+            ("DELETE", Some(mut found)) => {
+                let expected = &sent["preconditions"];
+                let differs =
+                    |key: &str| !expected[key].is_null() && expected[key] != found["metadata"][key];
+                if differs("uid") || differs("resourceVersion") {
+                    return failure(409, "Conflict");
+                }
+                found["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                found
             }
             _ => sent,
         };
+        let metadata = &object["metadata"];
+        let is_held = metadata["finalizers"]
+            .as_array()
+            .is_some_and(|held| !held.is_empty());
+        if !metadata["deletionTimestamp"].is_null() && !is_held {
+            self.remove(&path);
+            return (200, object);
+        }
         self.put(&path, object);
         (200, self.get(&path).unwrap())
     }

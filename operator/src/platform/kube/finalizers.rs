@@ -1,4 +1,4 @@
-//! The finalizer of our kinds, written with the version that was seen.
+//! The finalizer of our kinds and of claims, written with the version that was seen.
 
 use kube::api::Patch;
 use kube::{Api, Resource, ResourceExt};
@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::apply::merge;
+use super::calls::ApiError;
 use super::objects::FINALIZER;
 use super::{call, is_absent};
 
@@ -31,12 +32,22 @@ where
     if !finalizers.iter().any(|f| f == FINALIZER) {
         return Ok(());
     }
-    let kept: Vec<String> = finalizers
-        .iter()
-        .filter(|f| *f != FINALIZER)
-        .cloned()
-        .collect();
-    write(api, object, &kept).await
+    write(api, object, &others(object)).await
+}
+
+/// Whether it was done; false if the object had changed meanwhile, of which its watch will tell.
+pub(super) fn unless_changed(outcome: anyhow::Result<()>) -> anyhow::Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error) if error.downcast_ref().is_some_and(ApiError::is_conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The finalizers of an object without ours.
+pub(super) fn others(object: &impl ResourceExt) -> Vec<String> {
+    let finalizers = object.finalizers().iter();
+    finalizers.filter(|f| *f != FINALIZER).cloned().collect()
 }
 
 async fn write<K>(api: &Api<K>, object: &K, finalizers: &[String]) -> anyhow::Result<()>

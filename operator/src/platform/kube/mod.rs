@@ -13,6 +13,7 @@ pub mod calls;
 pub mod certificates;
 mod chain;
 mod changes;
+mod claims;
 mod context;
 mod controller;
 mod desired;

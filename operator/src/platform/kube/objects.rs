@@ -11,7 +11,7 @@ use super::context::Key;
 use super::watch::{BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL, Stores};
 use crate::core::PodView;
 use crate::crd::{Backend, Frontend, MurderCluster};
-pub(super) use crate::resources::names::REVISION_ANNOTATION as REVISION;
+pub(super) use crate::resources::names::{FINALIZER, REVISION_ANNOTATION as REVISION};
 
 /// Annotation of a pod that was ready once.
 pub(super) const SERVED: &str = "murder.rs/served";
@@ -23,8 +23,6 @@ pub(super) const RETIRED: &str = "murder.rs/retired";
 pub(super) const DELETE_AFTER: &str = "murder.rs/delete-after";
 /// Annotation of a claim that we let go, with its data.
 pub(super) const RELEASED: &str = "murder.rs/released";
-/// The finalizer of our kinds.
-pub(super) const FINALIZER: &str = "murder.rs/murder";
 
 /// Name of the claim, in the murder's own place.
 pub(super) fn claim_name(object: &str) -> String {

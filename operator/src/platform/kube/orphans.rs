@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::watch::{APPLIED, resource};
-use super::{call, finalizers, is_absent};
+use super::{call, claims, finalizers, is_absent};
 use crate::crd::{API_VERSION, Backend, Frontend, MurderCluster};
 use crate::status;
 
@@ -30,7 +30,9 @@ pub(super) async fn backend(context: &Context, backend: &Backend) -> anyhow::Res
     let namespace = backend.namespace().unwrap_or_default();
     let api: Api<Backend> = Api::namespaced(context.client.clone(), &namespace);
     if backend.metadata.deletion_timestamp.is_some() {
-        stop(context, &namespace, "StatefulSet", &backend.name_any()).await?;
+        let name = backend.name_any();
+        stop(context, &namespace, "StatefulSet", &name).await?;
+        claims::let_go(context, &namespace, cluster, Some(&name)).await?;
         finalizers::remove(&api, backend).await?;
         return Ok(true);
     }

@@ -209,7 +209,7 @@ fn is_paused(objects: &Objects, kind: Kind, name: &str) -> bool {
             .is_some_and(|backend| backend.spec.paused)
 }
 
-/// Puts our finalizer on the murder and its Frontends. That of a Backend is a step of its own.
+/// Puts our finalizer on the murder, its Frontends and its claims. That of a Backend is a step of its own.
 async fn hold(context: &Context, objects: &Objects) -> anyhow::Result<()> {
     let namespace = &objects.key.namespace;
     let api: Api<MurderCluster> = Api::namespaced(context.client.clone(), namespace);
@@ -217,6 +217,9 @@ async fn hold(context: &Context, objects: &Objects) -> anyhow::Result<()> {
     let api: Api<Frontend> = Api::namespaced(context.client.clone(), namespace);
     for frontend in &objects.frontends {
         super::finalizers::add(&api, frontend.as_ref()).await?;
+    }
+    if objects.cluster.metadata.deletion_timestamp.is_none() {
+        super::claims::hold(context, objects).await?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::call;
 use super::changes;
+use super::claims;
 use super::context::Context;
 use super::desired::Desired;
 use super::growth;
@@ -129,6 +130,7 @@ pub(super) async fn publish(
         let status = frontend_status(frontend, &input, now);
         write::<Frontend>(context, pass.objects, Kind::Frontend, &name, &status).await?;
     }
+    troubled.extend(claims::of_master(pass.objects));
     troubled.extend(growth::of_master(pass.objects, memory));
     let input = cluster_input(pass, memory, troubled);
     let status = cluster_status(&pass.objects.cluster, pass.world, pass.plan, &input, now);

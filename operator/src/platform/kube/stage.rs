@@ -44,6 +44,18 @@ where
     writer.apply_watcher_event(&Event::Apply(object));
 }
 
+/// A watch whose first list is complete.
+fn watched<K>(mut writer: Writer<K>) -> Writer<K>
+where
+    K: kube::runtime::reflector::Lookup + Clone + 'static,
+    K::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    for event in [Event::Init, Event::InitDone] {
+        writer.apply_watcher_event(&event);
+    }
+    writer
+}
+
 impl Stage {
     /// We lead, and there is a MurderCluster `mc` with this spec.
     pub(super) async fn new(spec: Value) -> Self {
@@ -63,7 +75,7 @@ impl Stage {
         let (pod_store, pods) = store();
         let (claim_store, claims) = store();
         let writer = |(version, kind, plural): (&str, &'static str, &str)| {
-            (kind, Writer::new(resource(version, kind, plural)))
+            (kind, watched(Writer::new(resource(version, kind, plural))))
         };
         let applied: BTreeMap<_, Writer<DynamicObject>> = APPLIED.into_iter().map(writer).collect();
         let readers = applied.iter();
@@ -91,14 +103,17 @@ impl Stage {
         let mut stage = Self {
             api,
             context,
-            clusters,
-            backends,
-            frontends,
-            pods,
-            claims,
+            clusters: watched(clusters),
+            backends: watched(backends),
+            frontends: watched(frontends),
+            pods: watched(pods),
+            claims: watched(claims),
             applied,
             _election: election,
         };
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mail"}});
+        stage.api.put("/api/v1/namespaces/mail", namespace);
         stage.murder("MurderCluster", "mc", spec);
         stage
     }
@@ -197,6 +212,16 @@ impl Stage {
         let writer = self.applied.get_mut(kind).unwrap();
         writer.apply_watcher_event(&Event::Delete(object));
         self.api.remove(&path);
+    }
+
+    /// The MurderCluster is gone.
+    pub(super) fn gone(&mut self, name: &str) {
+        let path = format!("/apis/murder.rs/v1alpha1/namespaces/mail/murderclusters/{name}");
+        self.api.remove(&path);
+        for cluster in self.context.stores.clusters.state() {
+            let event = Event::Delete(cluster.as_ref().clone());
+            self.clusters.apply_watcher_event(&event);
+        }
     }
 
     /// The watches learn what the API server has of an object.

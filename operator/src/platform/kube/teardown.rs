@@ -5,18 +5,17 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, DynamicObject, PropagationPolicy};
 use kube::{Api, ResourceExt as _};
 
 use super::apply::FIELD_MANAGER;
-use super::calls::ApiError;
 use super::context::Context;
 use super::memory::Memory;
 use super::objects::Objects;
 use super::watch::{APPLIED, BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL, resource};
-use super::{call, finalizers, is_absent};
+use super::{call, claims, finalizers, is_absent};
 use crate::core::World;
 use crate::crd::{Backend, ClusterDeletion, Frontend, MurderCluster};
 
@@ -77,22 +76,20 @@ async fn let_all_go(context: &Context, objects: &Objects) -> anyhow::Result<bool
     for backend in &objects.backends {
         outcomes.push(finalizers::remove(&backends, backend.as_ref()).await);
     }
-    let clusters: Api<MurderCluster> = Api::namespaced(context.client.clone(), namespace);
-    outcomes.push(finalizers::remove(&clusters, objects.cluster.as_ref()).await);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
+    for claim in objects.claims.values().chain(objects.released.values()) {
+        outcomes.push(finalizers::remove(&claims, claim.as_ref()).await);
+    }
     let mut all_went = true;
     for outcome in outcomes {
-        match outcome {
-            Ok(()) => {}
-            Err(error) if is_conflict(&error) => all_went = false,
-            Err(error) => return Err(error),
-        }
+        all_went &= finalizers::unless_changed(outcome)?;
     }
-    Ok(all_went)
-}
-
-fn is_conflict(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<ApiError>();
-    error.is_some_and(ApiError::is_conflict)
+    if !all_went {
+        return Ok(false);
+    }
+    // The last: without it nobody looks at the others.
+    let clusters: Api<MurderCluster> = Api::namespaced(context.client.clone(), namespace);
+    finalizers::unless_changed(finalizers::remove(&clusters, objects.cluster.as_ref()).await)
 }
 
 /// Whether a deleted murder may go, or why not.
@@ -204,9 +201,12 @@ async fn let_all_go_of_deleted(context: &Context, objects: &Objects) -> anyhow::
     let backends: Api<Backend> = Api::namespaced(context.client.clone(), namespace);
     for backend in &objects.backends {
         if backend.metadata.deletion_timestamp.is_some() || of_pool(backend.as_ref()) {
+            let name = backend.name_any();
+            claims::let_go(context, namespace, &objects.key.name, Some(&name)).await?;
             finalizers::remove(&backends, backend.as_ref()).await?;
         }
     }
+    claims::let_go(context, namespace, &objects.key.name, None).await?;
     let clusters: Api<MurderCluster> = Api::namespaced(context.client.clone(), namespace);
     finalizers::remove(&clusters, objects.cluster.as_ref()).await
 }
