@@ -6,6 +6,8 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+#[cfg(feature = "kube")]
+mod cluster_statuses;
 mod drains;
 mod emptiness;
 mod failures;
