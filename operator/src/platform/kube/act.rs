@@ -16,6 +16,7 @@ use super::context::Context;
 use super::desired::{Desired, Rendered};
 use super::memory::Memory;
 use super::objects::{DELETE_AFTER, Objects, RELEASED, RETIRED, SERVER_ID};
+use super::packed::Packed;
 use super::watch::{APPLIED, CLUSTER_LABEL, resource};
 use super::{call, is_absent};
 use crate::core::{Action, Kind, Proof, Step, World};
@@ -104,7 +105,7 @@ impl Acting<'_> {
             return Ok(());
         }
         let rendered = self.rendered(kind, name)?;
-        let mut set = rendered.workload.set.clone();
+        let mut set = rendered.set().value();
         let frontend = self.objects.frontend(name);
         let stopped = |f: &std::sync::Arc<Frontend>| f.metadata.deletion_timestamp.is_some();
         if kind == Kind::Frontend && frontend.is_none_or(stopped) {
@@ -117,7 +118,7 @@ impl Acting<'_> {
         let namespace = self.namespace().to_owned();
         let context = self.context;
         let applied = &mut self.memory.applied;
-        for object in config.iter().chain([&set]) {
+        for object in config.iter().chain([&Packed::of(&set)]) {
             applied
                 .apply(&context.client, &context.stores, &namespace, object)
                 .await?;

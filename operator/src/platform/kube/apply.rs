@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::call;
+use super::packed::{Packed, unpack};
 use super::watch::{APPLIED, Stores, UNWATCHED, resource};
 
 /// Who we are to the API server.
@@ -82,13 +83,6 @@ fn version(object: &DynamicObject) -> String {
     }
 }
 
-fn hash(value: &Value) -> u64 {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    value.to_string().hash(&mut hasher);
-    hasher.finish()
-}
-
 /// Whether `found` has everything that `wanted` has.
 fn holds(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
@@ -137,13 +131,21 @@ impl Applied {
         client: &Client,
         stores: &Stores,
         namespace: &str,
-        wanted: &Value,
+        wanted: &Packed,
     ) -> anyhow::Result<Outcome> {
-        let (kind, name) = (text(wanted, "/kind"), text(wanted, "/metadata/name"));
+        let (kind, name) = (wanted.kind.as_str(), wanted.name.as_str());
         let found = stores.object(kind, namespace, name);
         let key = (kind.to_owned(), name.to_owned());
-        let wanted_hash = hash(wanted);
+        let wanted_hash = wanted.hash;
         let last = self.0.get(&key).cloned().unwrap_or_default();
+        let seen = found
+            .as_ref()
+            .and_then(|found| found.metadata.resource_version.clone());
+        let seen = seen.map(|version| (wanted_hash, version));
+        if seen.is_some() && last.held == seen {
+            return Ok(Outcome::Unchanged);
+        }
+        let wanted = &wanted.value();
         let mut outcome = Outcome::Created;
         if let Some(found) = &found {
             anyhow::ensure!(
@@ -153,12 +155,7 @@ impl Applied {
                     name: name.to_owned(),
                 }
             );
-            let seen = found.metadata.resource_version.clone();
-            let seen = seen.map(|version| (wanted_hash, version));
-            if seen.is_some() && last.held == seen {
-                return Ok(Outcome::Unchanged);
-            }
-            let whole = serde_json::to_value(found.as_ref())?;
+            let whole = serde_json::to_value(unpack(found))?;
             let applied = last.applied.as_ref();
             let same = applied.is_some_and(|(hash, _)| *hash == wanted_hash);
             let untouched = applied.is_some_and(|(_, v)| *v == version(found));
@@ -234,6 +231,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Applied, Outcome, UNWATCHED_FRESH, has_all, holds};
+    use crate::platform::kube::packed::Packed;
     use crate::platform::kube::stage::Stage;
 
     const MONITORING: &str = "/apis/monitoring.coreos.com/v1/namespaces/mail";
@@ -271,6 +269,7 @@ mod tests {
 
         let mut monitor = monitor;
         monitor["metadata"]["resourceVersion"] = Value::Null;
+        let monitor = Packed::of(&monitor);
         let mut applied = Applied::default();
         let (client, stores) = (&stage.context.client, &stage.context.stores);
         for (wait, outcome) in [
@@ -297,22 +296,22 @@ mod tests {
         assert_eq!(ready, expected);
     }
 
-    fn settings(text: &str) -> Value {
-        json!({
+    fn settings(text: &str) -> Packed {
+        Packed::of(&json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {
                 "name": "be-a", "namespace": "mail",
                 "labels": {"app.kubernetes.io/managed-by": "murder-operator"},
             },
             "data": {"node.yaml": text},
-        })
+        }))
     }
 
     /// An operator that has just started knows objects from lists, which do not name their kind in each item.
     #[tokio::test(start_paused = true)]
     async fn an_object_out_of_a_list_is_left_alone_if_it_is_as_wanted() {
         let mut stage = Stage::new(json!({})).await;
-        stage.list(settings("a"));
+        stage.list(settings("a").value());
         let (client, stores) = (&stage.context.client, &stage.context.stores);
         let mut applied = Applied::default();
         for _ in 0..2 {

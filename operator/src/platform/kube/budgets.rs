@@ -11,6 +11,7 @@ use super::context::Context;
 use super::memory::Memory;
 use super::objects::Objects;
 use super::observe::Place;
+use super::packed::Packed;
 use super::pass::apply_one;
 use super::problems::Problems;
 use crate::core::{BackendView, DrainState, Kind, Plan, World};
@@ -93,6 +94,7 @@ pub(super) async fn apply(
     for (kind, name, budget) in budgets {
         match budget {
             Ok(Some(budget)) => {
+                let budget = Packed::of(&budget);
                 apply_one(context, objects, kind, &name, &budget, memory, problems).await;
             }
             Ok(None) => {}

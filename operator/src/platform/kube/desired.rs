@@ -8,26 +8,37 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::objects::{Objects, REVISION, claim_name};
+use super::packed::{Packed, PackedWorkload, template_revision};
 use super::watch::Stores;
 use crate::crd::UpdateStrategy;
 use crate::resources::names::INPUTS_ANNOTATION as INPUTS;
-use crate::resources::{Defaults, Murder, Workload};
+use crate::resources::{Defaults, Murder, RenderError, Workload};
 
 /// A workload, and what of it is due.
 pub(super) struct Rendered {
-    pub(super) workload: Workload,
+    pub(super) workload: Arc<PackedWorkload>,
+    /// The workload's set as it stays for now, if it does.
+    kept: Option<Packed>,
     /// Why it stays as it is for now.
     pub(super) held: Option<String>,
     /// The revision that its pods should have now.
     pub(super) revision: String,
     /// Whether its turn has come: what there is of it has this revision already, or there is nothing.
     pub(super) applied: bool,
+}
+
+impl Rendered {
+    /// The StatefulSet or Deployment as it should be now.
+    pub(super) fn set(&self) -> &Packed {
+        self.kept.as_ref().unwrap_or(&self.workload.set)
+    }
 }
 
 /// All workloads of a murder; a spec that cannot be rendered has its error in place.
@@ -39,28 +50,87 @@ pub(super) struct Desired {
     pub(super) update_revision: String,
 }
 
+/// Workloads as they were rendered before, by kind and name, and of what: to render a thousand takes most of a pass.
+#[derive(Default)]
+pub(super) struct RenderedBefore(BTreeMap<(&'static str, String), (u64, Arc<PackedWorkload>)>);
+
+impl RenderedBefore {
+    /// The workload of an object, rendered anew only if what it is made of has changed.
+    fn workload(
+        &mut self,
+        kind: &'static str,
+        name: &str,
+        source: u64,
+        render: impl FnOnce() -> Result<Workload, RenderError>,
+    ) -> Result<Arc<PackedWorkload>, RenderError> {
+        let key = (kind, name.to_owned());
+        if let Some((of, workload)) = self.0.get(&key)
+            && *of == source
+        {
+            return Ok(Arc::clone(workload));
+        }
+        let workload = Arc::new(PackedWorkload::of(&render()?));
+        self.0.insert(key, (source, Arc::clone(&workload)));
+        Ok(workload)
+    }
+}
+
+/// A hash of all that a workload is made of: what its own object and the murder say.
+fn source_of<K: kube::ResourceExt>(
+    murder: u64,
+    object: &K,
+    spec: &impl serde::Serialize,
+    claim: &str,
+) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (murder, object.uid(), object.annotations(), claim).hash(&mut hasher);
+    // It was read from JSON.
+    let spec = serde_json::to_string(spec).unwrap_or_default();
+    spec.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Desired {
     /// Renders everything.
-    pub(super) fn render(objects: &Objects, stores: &Stores, defaults: &Defaults) -> Self {
+    pub(super) fn render(
+        objects: &Objects,
+        stores: &Stores,
+        defaults: &Defaults,
+        before: &mut RenderedBefore,
+    ) -> Self {
         let murder = Murder {
             cluster: &objects.cluster,
             namespace: &objects.key.namespace,
             defaults,
         };
-        let mupdate = (objects.cluster.spec.mupdate.replicas > 0).then(|| murder.mupdate());
+        let of_murder = source_of(0, objects.cluster.as_ref(), &objects.cluster.spec, "");
+        let cluster = format!("{}-mupdate", objects.key.name);
+        let mupdate = (objects.cluster.spec.mupdate.replicas > 0)
+            .then(|| before.workload("StatefulSet", &cluster, of_murder, || murder.mupdate()));
         let backends = objects.backends.iter().map(|backend| {
             let name = backend.name_any();
             let claim = objects.claim_of(&name);
-            let workload = murder.backend(backend).map(|mut workload| {
+            let source = source_of(of_murder, backend.as_ref(), &backend.spec, &claim);
+            let workload = before.workload("StatefulSet", &name, source, || {
+                let mut workload = murder.backend(backend)?;
                 use_claim(&mut workload.set, &claim);
-                workload
+                Ok(workload)
             });
             (name, workload)
         });
         let backends: BTreeMap<_, _> = backends.collect();
-        let frontends = objects.frontends.iter();
-        let frontends = frontends.map(|f| (f.name_any(), murder.frontend(f)));
+        let frontends = objects.frontends.iter().map(|frontend| {
+            let name = frontend.name_any();
+            let source = source_of(of_murder, frontend.as_ref(), &frontend.spec, "");
+            let render = || murder.frontend(frontend);
+            let workload = before.workload("Deployment", &name, source, render);
+            (name, workload)
+        });
         let frontends: BTreeMap<_, _> = frontends.collect();
+        before.0.retain(|(kind, name), _| match *kind {
+            "Deployment" => frontends.contains_key(name),
+            _ => *name == cluster || backends.contains_key(name),
+        });
         let mut hasher = DefaultHasher::new();
         let all = mupdate
             .iter()
@@ -75,13 +145,12 @@ impl Desired {
             stores,
             update_revision: &update_revision,
         };
-        let cluster = format!("{}-mupdate", objects.key.name);
-        let due = |kind, name: &str, rendered: Result<Workload, _>| {
+        let due = |kind, name: &str, rendered: Result<Arc<PackedWorkload>, RenderError>| {
             rendered
                 .map(|workload| gate.pass(kind, name, workload))
-                .map_err(|error: crate::resources::RenderError| error.to_string())
+                .map_err(|error| error.to_string())
         };
-        let named = |kind: &'static str, all: BTreeMap<String, Result<Workload, _>>| {
+        let named = |kind: &'static str, all: BTreeMap<String, Result<_, _>>| {
             let all = all.into_iter();
             all.map(|(name, workload)| {
                 let rendered = due(kind, &name, workload);
@@ -132,23 +201,29 @@ struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    fn pass(&self, kind: &str, name: &str, mut workload: Workload) -> Rendered {
-        let live = self.stores.object(kind, &self.objects.key.namespace, name);
-        let revision = workload.revision.clone();
+    fn pass(&self, kind: &str, name: &str, workload: Arc<PackedWorkload>) -> Rendered {
+        let namespace = &self.objects.key.namespace;
+        let live = self.stores.object(kind, namespace, name);
         let held = live.as_ref().and_then(|live| self.holds(live, &workload));
         let running = live.as_ref().map(|live| template_revision(live));
         let applied = running.is_none_or(|running| running == Some(&workload.revision));
-        let Some((live, why)) = live.zip(held) else {
+        let whole = held
+            .as_ref()
+            .and_then(|_| self.stores.whole(kind, namespace, name));
+        let Some((live, why)) = whole.zip(held) else {
             return Rendered {
-                workload,
+                kept: None,
                 held: None,
-                revision,
+                revision: workload.revision.clone(),
+                workload,
                 applied,
             };
         };
-        keep_template(&mut workload.set, &live);
+        let mut set = workload.set.value();
+        keep_template(&mut set, &live);
         let revision = live.annotations().get(REVISION).cloned();
         Rendered {
+            kept: Some(Packed::of(&set)),
             workload,
             held: Some(why),
             revision: revision.unwrap_or_default(),
@@ -157,7 +232,7 @@ impl Gate<'_> {
     }
 
     /// Why a workload stays as it is, if it would change.
-    fn holds(&self, live: &DynamicObject, workload: &Workload) -> Option<String> {
+    fn holds(&self, live: &DynamicObject, workload: &PackedWorkload) -> Option<String> {
         let annotation = |key: &str| live.annotations().get(key).map(String::as_str);
         let running = annotation(REVISION)?;
         let update = &self.objects.cluster.spec.update;
@@ -176,12 +251,6 @@ impl Gate<'_> {
             )
         })
     }
-}
-
-/// The revision that a workload's next pod will have.
-fn template_revision(live: &DynamicObject) -> Option<&str> {
-    let annotations = live.data.pointer("/spec/template/metadata/annotations")?;
-    annotations.get(REVISION)?.as_str()
 }
 
 /// Mounts another claim than the one that a Backend's name leads to.
@@ -219,6 +288,7 @@ pub(super) fn keep_template(set: &mut Value, live: &DynamicObject) {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::{Desired, RenderedBefore};
     use crate::platform::kube::stage::Stage;
 
     const SET: &str = "/apis/apps/v1/namespaces/mail/statefulsets";
@@ -295,5 +365,42 @@ mod tests {
             config["node.yaml"].as_str().unwrap().contains("murder"),
             "{config}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_workload_is_rendered_anew_only_if_its_own_object_or_the_murder_changes() {
+        let mut stage = Stage::new(json!({})).await;
+        stage.backend_with_claim("be-a", "10Gi");
+        stage.backend_with_claim("be-b", "10Gi");
+        let mut before = RenderedBefore::default();
+        let mut revisions = |stage: &Stage| {
+            let context = &stage.context;
+            let (stores, defaults) = (&context.stores, &context.defaults);
+            let desired = Desired::render(&stage.objects(), stores, defaults, &mut before);
+            let of = |name: &str| {
+                desired.backends[name]
+                    .as_ref()
+                    .ok()
+                    .unwrap()
+                    .workload
+                    .clone()
+            };
+            (of("be-a"), of("be-b"))
+        };
+        let same = std::sync::Arc::ptr_eq;
+        let first = revisions(&stage);
+        let second = revisions(&stage);
+        assert!(same(&first.0, &second.0) && same(&first.1, &second.1));
+        stage.change("Backend", "be-a", |backend| {
+            backend["spec"]["partitions"] = json!(["default", "more"]);
+        });
+        let third = revisions(&stage);
+        assert_ne!(third.0.revision, first.0.revision);
+        assert!(same(&third.1, &first.1));
+        stage.change("MurderCluster", "mc", |murder| {
+            murder["metadata"]["annotations"]["murder.rs/restartedAt"] = json!("now");
+        });
+        let fourth = revisions(&stage);
+        assert_ne!(fourth.1.revision, first.1.revision);
     }
 }

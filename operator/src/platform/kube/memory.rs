@@ -10,8 +10,9 @@ use murder_model::{Fence, MoveId};
 
 use super::apply::Applied;
 use super::authority::SecretData;
+use super::desired::RenderedBefore;
 use super::growth::Stuck;
-use super::identity::KnownLeaf;
+use super::known_leaf::KnownLeaf;
 use super::nodes::Reports;
 use super::observe::Bound;
 use super::secrets::Secrets;
@@ -30,6 +31,7 @@ pub(super) struct Memory {
     /// The client of that fence and certificate.
     pub(super) client: Option<(Vec<u8>, NodeClient)>,
     pub(super) applied: Applied,
+    pub(super) rendered: RenderedBefore,
     pub(super) reports: Reports,
     pub(super) secrets: Secrets,
     /// Certificates that were found good, by Secret.

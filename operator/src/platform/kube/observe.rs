@@ -337,7 +337,7 @@ impl Sight<'_> {
         let revision = rendered.map(|r| r.revision.clone()).unwrap_or_default();
         let set = self
             .stores
-            .object("Deployment", &self.objects.key.namespace, name);
+            .whole("Deployment", &self.objects.key.namespace, name);
         let told = set.and_then(|set| set.data.pointer("/spec/replicas")?.as_u64());
         let told = usize::try_from(told.unwrap_or(0)).unwrap_or(usize::MAX);
         let pods = self

@@ -1,5 +1,6 @@
 //! One pass of a murder: look, decide, act, say.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,6 +24,7 @@ use super::identity;
 use super::memory::Memory;
 use super::objects::{Objects, SERVED, SERVER_ID, is_ready};
 use super::observe::{self, Sight};
+use super::packed::{Packed, unpack};
 use super::pool;
 use super::problems::Problems;
 use super::publish::{self, Pass};
@@ -85,7 +87,12 @@ async fn look_and_act(
         hold(context, objects).await?;
     }
     let mut problems = Problems::default();
-    let desired = Desired::render(objects, &context.stores, &context.defaults);
+    let desired = Desired::render(
+        objects,
+        &context.stores,
+        &context.defaults,
+        &mut memory.rendered,
+    );
     note_unrendered(objects, &desired, &mut problems);
     let Some(credentials) = identity::ensure(context, objects, memory, &mut problems).await? else {
         publish::publish_unready(context, objects, &problems).await?;
@@ -305,10 +312,10 @@ async fn apply_all(
         }
     }
     for (kind, name, rendered) in wanted {
-        let mut all = rendered.workload.services.clone();
-        all.extend(due_config(context, objects, rendered));
-        all.extend(running_set(context, objects, kind, rendered));
-        for object in &all {
+        let config = due_config(context, objects, rendered);
+        let set = running_set(context, objects, kind, rendered);
+        let all = rendered.workload.services.iter().chain(config);
+        for object in all.chain(set.as_deref()) {
             apply_one(context, objects, kind, &name, object, memory, problems).await;
         }
     }
@@ -323,8 +330,8 @@ async fn apply_all(
         match extra {
             Ok(extra) => {
                 for object in &extra {
-                    let kind = Kind::MurderCluster;
-                    apply_one(context, objects, kind, &name, object, memory, problems).await;
+                    let (kind, object) = (Kind::MurderCluster, Packed::of(object));
+                    apply_one(context, objects, kind, &name, &object, memory, problems).await;
                 }
             }
             Err(error) => problems.note(Kind::MurderCluster, &name, error.to_string()),
@@ -333,43 +340,41 @@ async fn apply_all(
 }
 
 /// The settings of a workload, if their turn has come before, or there are none.
-fn due_config(
+fn due_config<'a>(
     context: &Context,
     objects: &Objects,
-    rendered: &Rendered,
-) -> Option<serde_json::Value> {
+    rendered: &'a Rendered,
+) -> Option<&'a Packed> {
     let config = &rendered.workload.config;
-    let name = config["metadata"]["name"].as_str()?;
     let namespace = &objects.key.namespace;
-    let found = context.stores.object("ConfigMap", namespace, name);
+    let found = context.stores.object("ConfigMap", namespace, &config.name);
     let due = found.is_none() || (rendered.applied && rendered.held.is_none());
-    due.then(|| config.clone())
+    due.then_some(config)
 }
 
 /// A workload that is there already. It keeps its template until its turn, and a Deployment its count, too.
-fn running_set(
+fn running_set<'a>(
     context: &Context,
     objects: &Objects,
     kind: Kind,
-    rendered: &Rendered,
-) -> Option<serde_json::Value> {
-    let set = &rendered.workload.set;
-    let found = context.stores.object(
-        set["kind"].as_str()?,
-        &objects.key.namespace,
-        set["metadata"]["name"].as_str()?,
-    )?;
+    rendered: &'a Rendered,
+) -> Option<Cow<'a, Packed>> {
+    let set = rendered.set();
+    let namespace = &objects.key.namespace;
+    let found = context.stores.object(&set.kind, namespace, &set.name)?;
     if found.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    let mut set = set.clone();
-    if kind == Kind::Frontend || !rendered.applied {
-        keep_template(&mut set, &found);
+    if kind != Kind::Frontend && rendered.applied {
+        return Some(Cow::Borrowed(set));
     }
+    let found = unpack(&found);
+    let mut set = set.value();
+    keep_template(&mut set, &found);
     if kind == Kind::Frontend {
         set["spec"]["replicas"] = found.data.pointer("/spec/replicas")?.clone();
     }
-    Some(set)
+    Some(Cow::Owned(Packed::of(&set)))
 }
 
 /// Applies one object; what fails is its owner's problem alone.
@@ -378,7 +383,7 @@ pub(super) async fn apply_one(
     objects: &Objects,
     kind: Kind,
     owner: &str,
-    object: &serde_json::Value,
+    object: &Packed,
     memory: &mut Memory,
     problems: &mut Problems,
 ) {
@@ -394,8 +399,7 @@ pub(super) async fn apply_one(
         Ok(Outcome::PutBack) => {
             let what = format!(
                 "{} {} was changed by somebody else and put back",
-                object["kind"].as_str().unwrap_or_default(),
-                object["metadata"]["name"].as_str().unwrap_or_default(),
+                object.kind, object.name,
             );
             let type_ = EventType::Warning;
             changes::event(context, objects, kind, owner, type_, "ForeignChange", &what);

@@ -64,8 +64,15 @@ impl Secrets {
         }
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let secret = call("get Secret", name, api.get_opt(name)).await?;
-        self.0.insert(name.to_owned(), (Instant::now(), secret));
+        self.keep(name, secret);
         Ok(self.known(name))
+    }
+
+    fn keep(&mut self, name: &str, mut secret: Option<Secret>) {
+        if let Some(secret) = &mut secret {
+            secret.metadata.managed_fields = None;
+        }
+        self.0.insert(name.to_owned(), (Instant::now(), secret));
     }
 
     /// A Secret as it was read or written last.
@@ -85,8 +92,7 @@ impl Secrets {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(secret);
         let written = call("apply Secret", name, api.patch(name, &parameters, &patch)).await?;
-        self.0
-            .insert(name.to_owned(), (Instant::now(), Some(written)));
+        self.keep(name, Some(written));
         Ok(())
     }
 
@@ -113,8 +119,7 @@ impl Secrets {
                 call("replace Secret", name, replacing).await?
             }
         };
-        self.0
-            .insert(name.to_owned(), (Instant::now(), Some(written)));
+        self.keep(name, Some(written));
         Ok(())
     }
 }

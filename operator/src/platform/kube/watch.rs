@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::channel::mpsc;
 use futures::stream::BoxStream;
 use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, PodSpec};
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::reflector::store::Writer;
@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use super::calls::short_watch;
+use super::packed::{pack, unpack};
 use crate::crd::{Backend, Frontend, MurderCluster};
 pub(super) use crate::resources::names::{BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL};
 
@@ -63,6 +64,13 @@ pub(super) fn resource(api_version: &str, kind: &str, plural: &str) -> ApiResour
         kind: kind.to_owned(),
         plural: plural.to_owned(),
     }
+}
+
+/// Objects in a page of a first list. A page is many times its size while it is read, and several kinds are read at once.
+const PAGE: u32 = 100;
+
+fn looks() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
 }
 
 /// What is watched.
@@ -162,9 +170,11 @@ pub(super) fn start(
     let frontend_stream = tell(stream, trigger.clone(), |frontend: &Frontend| {
         frontend.spec.cluster_ref.name.clone()
     });
-    let owned = watcher::Config::default().labels(MANAGED);
-    let pods = owned_store::<Pod>(scope.api(client), owned.clone(), trigger.clone(), tasks);
-    let claims = owned_store(scope.api(client), owned.clone(), trigger.clone(), tasks);
+    let owned = looks().labels(MANAGED);
+    let api = scope.api(client);
+    let pods = owned_store(api, owned.clone(), trigger.clone(), slim, tasks);
+    let api = scope.api(client);
+    let claims = owned_store(api, owned.clone(), trigger.clone(), |_| {}, tasks);
     let mut applied = BTreeMap::new();
     for (api_version, kind, plural) in APPLIED {
         let api = scope.dynamic(client, &resource(api_version, kind, plural));
@@ -203,7 +213,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (reader, writer) = store();
-    let events = watcher(api, watcher::Config::default())
+    let events = watcher(api, looks())
         .default_backoff()
         .inspect_err(|error| interrupted(&K::kind(&()), error))
         .try_filter_map(|event| futures::future::ready(Ok(readable(event))));
@@ -212,7 +222,10 @@ where
 
 fn readable<K: Resource<DynamicType = ()>>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
     let understood = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(object) => Some(object),
+        Ok(mut object) => {
+            object.meta_mut().managed_fields = None;
+            Some(object)
+        }
         Err(invalid) => {
             let name = invalid.metadata.name.unwrap_or_default();
             let namespace = invalid.metadata.namespace.unwrap_or_default();
@@ -260,6 +273,7 @@ fn owned_store<K>(
     api: Api<K>,
     config: watcher::Config,
     trigger: Trigger,
+    slim: fn(&mut K),
     tasks: &mut JoinSet<()>,
 ) -> Store<K>
 where
@@ -268,11 +282,25 @@ where
     let (reader, writer) = store();
     let stream = watcher(api, config)
         .default_backoff()
-        .modify(|object: &mut K| object.meta_mut().managed_fields = None);
+        .modify(move |object: &mut K| {
+            object.meta_mut().managed_fields = None;
+            slim(object);
+        });
     let stream = reflector(writer, stream).touched_objects();
     let kind = K::kind(&()).into_owned();
     tasks.spawn(follow(kind, stream.boxed(), trigger));
     reader
+}
+
+/// Keeps of a pod's spec only where it runs: what it should be is its workload's.
+fn slim(pod: &mut Pod) {
+    if let Some(spec) = &mut pod.spec {
+        let node_name = spec.node_name.take();
+        *spec = PodSpec {
+            node_name,
+            ..PodSpec::default()
+        };
+    }
 }
 
 fn dynamic_store(
@@ -287,7 +315,10 @@ fn dynamic_store(
     let reader = writer.as_reader();
     let stream = watcher(api, config)
         .default_backoff()
-        .modify(|object: &mut DynamicObject| object.metadata.managed_fields = None);
+        .modify(|object: &mut DynamicObject| {
+            object.metadata.managed_fields = None;
+            pack(object);
+        });
     let stream = reflector(writer, stream).touched_objects();
     tasks.spawn(follow(kind, stream.boxed(), trigger));
     reader
@@ -320,7 +351,7 @@ fn node_store(
 ) -> Store<Node> {
     let (reader, writer) = store();
     let api: Api<Node> = Api::all(client.clone());
-    let stream = watcher(api, watcher::Config::default())
+    let stream = watcher(api, looks())
         .default_backoff()
         .modify(|node: &mut Node| {
             node.metadata.managed_fields = None;
@@ -380,7 +411,13 @@ impl Stores {
         }
     }
 
-    /// An object that is applied as a whole.
+    /// An object that is applied as a whole, with all that it holds.
+    pub(super) fn whole(&self, kind: &str, namespace: &str, name: &str) -> Option<DynamicObject> {
+        let packed = self.object(kind, namespace, name)?;
+        Some(unpack(&packed))
+    }
+
+    /// The same; beside its metadata it is packed.
     pub(super) fn object(
         &self,
         kind: &str,
