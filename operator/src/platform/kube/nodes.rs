@@ -110,14 +110,7 @@ impl Reports {
 
     /// Asks the given pods, and forgets all others. Waits only for those that the pass cannot do without.
     pub(super) async fn ask(&mut self, client: &NodeClient, pods: Vec<Asked>) {
-        while let Ok((pod, at, address, report)) = self.answers.1.try_recv() {
-            self.asking.remove(&pod);
-            self.take(pod, at, address, report);
-        }
-        let names: BTreeSet<&String> = pods.iter().map(|asked| &asked.pod).collect();
-        let gone = self.heard.keys().filter(|pod| !names.contains(pod));
-        self.forgotten = gone.cloned().collect();
-        self.heard.retain(|pod, _| names.contains(pod));
+        self.meet(&pods);
         let mut now = Vec::new();
         let mut later = Vec::new();
         for asked in pods {
@@ -145,10 +138,27 @@ impl Reports {
         }
     }
 
+    /// Takes up answers that nobody has waited for, and forgets what was said by pods that are not asked any more, or
+    /// under an address that is not the pod's now: it was another pod's of that name.
+    fn meet(&mut self, pods: &[Asked]) {
+        while let Ok((pod, at, address, report)) = self.answers.1.try_recv() {
+            self.asking.remove(&pod);
+            self.take(pod, at, address, report);
+        }
+        let met: BTreeMap<&String, SocketAddr> = pods
+            .iter()
+            .map(|asked| (&asked.pod, asked.address))
+            .collect();
+        let gone = self.heard.keys().filter(|pod| !met.contains_key(pod));
+        self.forgotten = gone.cloned().collect();
+        self.heard
+            .retain(|pod, (_, address, _)| met.get(pod) == Some(address));
+    }
+
     /// Keeps an answer, unless a later one is known.
     fn take(&mut self, pod: String, at: Instant, address: SocketAddr, report: Report) {
         let known = self.heard.get(&pod);
-        let is_old = known.is_some_and(|(known, of, _)| *known > at || *of != address);
+        let is_old = known.is_some_and(|(known, _, _)| *known > at);
         if !is_old {
             self.heard.insert(pod, (at, address, report));
         }
@@ -284,6 +294,24 @@ mod tests {
         let reports = heard(Duration::ZERO, answered());
         let mut moved = asked(Need::Seldom);
         moved.address = SocketAddr::from(([127, 0, 0, 2], 8443));
+        assert_eq!(reports.turn(&moved), Turn::Now);
+    }
+
+    #[test]
+    fn a_pod_with_another_address_is_heard_anew() {
+        let mut reports = heard(Duration::from_secs(1), answered());
+        let Asked { pod, address, .. } = asked(Need::Now);
+        let mut moved = asked(Need::Now);
+        moved.address = SocketAddr::from(([127, 0, 0, 2], 8443));
+        // An answer from the old address that comes late, and after the new one was asked.
+        let late = (pod.clone(), Instant::now(), address, answered());
+        reports.answers.0.send(late).unwrap();
+        reports.meet(&[moved.clone()]);
+        assert!(reports.of(&pod).is_none());
+        assert!(reports.forgotten().is_empty());
+        reports.take(pod.clone(), Instant::now(), moved.address, answered());
+        reports.meet(&[moved.clone()]);
+        assert!(reports.status(&pod).is_some());
         assert_eq!(reports.turn(&moved), Turn::Now);
     }
 

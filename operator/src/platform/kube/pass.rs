@@ -40,6 +40,8 @@ const REST: Duration = Duration::from_secs(30);
 const REST_ASKED: Duration = Duration::from_secs(5);
 /// Longest rest while something is not as wished.
 const REST_MAX: Duration = Duration::from_secs(2);
+/// How long a pass waits for the first complete list of every kind.
+const LISTS_LIMIT: Duration = Duration::from_secs(20);
 /// Rest while there is no certificate of ours: Secrets are not watched.
 const REST_UNREADY: Duration = Duration::from_secs(5);
 /// Shortest rest while something is under way.
@@ -63,6 +65,8 @@ pub(super) async fn pass(
     };
     let lock = context.memory(&key);
     let mut memory = lock.lock().await;
+    // A pod or claim that is not listed yet would be taken for one that is not there.
+    context.stores.ready_within(LISTS_LIMIT).await?;
     let objects = Objects::gather(&context.stores, &key, cluster);
     memory.meet(&objects.cluster, &objects.backends);
     if teardown::namespace_ends(context, &objects, &memory).await? {
@@ -441,4 +445,32 @@ async fn carry_out(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::platform::kube::stage::Stage;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_decided_before_everything_is_listed() {
+        let mut stage = Stage::new(json!({"domains": ["example.org"]})).await;
+        stage.backend_with_claim("be-a", "10Gi");
+        stage.pass().await.unwrap();
+        stage.change("Backend", "be-a", |backend| {
+            backend["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        });
+        stage.unlist_claims();
+        let before = stage.api.calls().len();
+        let cluster = stage.context.stores.clusters.state().remove(0);
+        let error = super::pass(&stage.context, cluster).await.unwrap_err();
+        let expected = "the API server has not listed all PersistentVolumeClaim objects yet";
+        assert_eq!(error.to_string(), expected);
+        let calls = stage.api.calls();
+        let written = calls[before..]
+            .iter()
+            .filter(|call| !call.starts_with("GET"));
+        assert_eq!(written.collect::<Vec<_>>(), Vec::<&String>::new());
+    }
 }

@@ -247,6 +247,11 @@ impl Stage {
         }
     }
 
+    /// The watch of claims begins anew: nothing is known of them yet.
+    pub(super) fn unlist_claims(&mut self) {
+        (self.context.stores.claims, self.claims) = store();
+    }
+
     /// One pass of the murder.
     pub(super) async fn pass(&mut self) -> anyhow::Result<Duration> {
         self.catch_up();

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use futures::channel::mpsc;
 use futures::stream::BoxStream;
 use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
@@ -395,18 +397,36 @@ pub(super) fn is_closed(node: &Node) -> bool {
 }
 
 impl Stores {
-    /// Waits until each store has the first complete list.
+    /// Waits until each store has the first complete list. Before that what is not in a store may well be there.
     pub(super) async fn ready(&self) {
+        self.wait(|_| {}).await;
+    }
+
+    /// The same, for a limited time; an error names the kind of which there is no list yet.
+    pub(super) async fn ready_within(&self, limit: Duration) -> anyhow::Result<()> {
+        let mut missing = "";
+        let waited = tokio::time::timeout(limit, self.wait(|kind| missing = kind)).await;
+        waited.with_context(|| format!("the API server has not listed all {missing} objects yet"))
+    }
+
+    async fn wait<'a>(&'a self, mut waits_for: impl FnMut(&'a str)) {
         // An error means that the writer is gone, and so are the controllers.
+        waits_for("MurderCluster");
         let _ = self.clusters.wait_until_ready().await;
+        waits_for("Backend");
         let _ = self.backends.wait_until_ready().await;
+        waits_for("Frontend");
         let _ = self.frontends.wait_until_ready().await;
+        waits_for("Pod");
         let _ = self.pods.wait_until_ready().await;
+        waits_for("PersistentVolumeClaim");
         let _ = self.claims.wait_until_ready().await;
         if let Some(nodes) = &self.nodes {
+            waits_for("Node");
             let _ = nodes.wait_until_ready().await;
         }
-        for store in self.applied.values() {
+        for (kind, store) in &self.applied {
+            waits_for(kind);
             let _ = store.wait_until_ready().await;
         }
     }
