@@ -41,6 +41,8 @@ struct Last {
     applied: Option<(u64, String)>,
     /// A hash of what we wanted, and a version of the object that had all of it: it is not compared again.
     held: Option<(u64, String)>,
+    /// The same, of the version that our apply replaced: the watch has not seen that yet.
+    replaced: Option<(u64, String)>,
     at: Option<Instant>,
 }
 
@@ -142,7 +144,7 @@ impl Applied {
             .as_ref()
             .and_then(|found| found.metadata.resource_version.clone());
         let seen = seen.map(|version| (wanted_hash, version));
-        if seen.is_some() && last.held == seen {
+        if seen.is_some() && (last.held == seen || last.replaced == seen) {
             return Ok(Outcome::Unchanged);
         }
         let wanted = &wanted.value();
@@ -198,6 +200,7 @@ impl Applied {
         let last = Last {
             applied: Some((wanted_hash, version(&applied))),
             held: None,
+            replaced: seen,
             at: Some(Instant::now()),
         };
         self.0.insert(key, last);
@@ -324,6 +327,20 @@ mod tests {
         // Not so one that is known to hold something else.
         let changed = applied.apply(client, stores, "mail", &settings("b")).await;
         assert_eq!(changed.unwrap(), Outcome::Updated);
+    }
+
+    /// Nobody but us has changed it.
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_the_watch_shows_late_is_not_put_back() {
+        let mut stage = Stage::new(json!({})).await;
+        stage.list(settings("a").value());
+        let (client, stores) = (&stage.context.client, &stage.context.stores);
+        let mut applied = Applied::default();
+        let wanted = settings("b");
+        for expected in [Outcome::Updated, Outcome::Unchanged] {
+            let outcome = applied.apply(client, stores, "mail", &wanted).await;
+            assert_eq!(outcome.unwrap(), expected);
+        }
     }
 
     #[test]

@@ -59,6 +59,10 @@ impl ApiError {
     }
 
     /// Whether the object is another, or of another version, than the call was for.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.status().is_some_and(Status::is_forbidden)
+    }
+
     pub(super) fn is_conflict(&self) -> bool {
         self.status().is_some_and(Status::is_conflict)
     }

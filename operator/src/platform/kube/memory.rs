@@ -43,6 +43,8 @@ pub(super) struct Memory {
     pub(super) drains: BTreeMap<String, DrainMemory>,
     /// The volumes behind claims, by the claim's uid.
     pub(super) volumes: BTreeMap<String, Bound>,
+    /// When we were told that we may not read volumes.
+    pub(super) volumes_refused: Option<Instant>,
     /// Claims that cannot be made as large as asked, by the claim's uid.
     pub(super) growth: BTreeMap<String, Stuck>,
     /// Backends that were not as wished after the last pass.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
@@ -10,6 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use murder_model::ServerId;
 
 use super::call;
+use super::calls::ApiError;
 use super::desired::{Desired, Rendered};
 use super::memory::Memory;
 use super::nodes::{Asked, Need, Report};
@@ -99,6 +101,9 @@ pub(super) async fn places(
     places
 }
 
+/// How long the right to read volumes is not tried again.
+const REFUSED_FRESH: Duration = Duration::from_secs(600);
+
 /// What matters of a volume.
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
@@ -110,6 +115,10 @@ pub(super) struct Bound {
 
 /// Reads the volumes behind claims, once for each claim.
 async fn find_volumes(client: &Client, objects: &Objects, memory: &mut Memory) {
+    let refused = memory.volumes_refused;
+    if refused.is_some_and(|at| at.elapsed() < REFUSED_FRESH) {
+        return;
+    }
     let api: Api<PersistentVolume> = Api::all(client.clone());
     let mut unknown = Vec::new();
     for backend in &objects.backends {
@@ -125,15 +134,21 @@ async fn find_volumes(client: &Client, objects: &Objects, memory: &mut Memory) {
         async move {
             // Without the right to read volumes none is known to be bound to a machine.
             let volume = call("get PersistentVolume", &name, api.get_opt(&name)).await;
-            let volume = volume.ok()??;
-            let only_at = only_machine(&volume);
-            let movable = only_at.is_none();
-            Some((uid, Bound { movable, only_at }))
+            let bound = volume?.map(|volume| {
+                let only_at = only_machine(&volume);
+                let movable = only_at.is_none();
+                (uid, Bound { movable, only_at })
+            });
+            Ok::<_, ApiError>(bound)
         }
     });
     let mut found = futures::stream::iter(calls).buffer_unordered(VOLUMES_READ_MAX);
     while let Some(found) = found.next().await {
-        memory.volumes.extend(found);
+        match found {
+            Ok(found) => memory.volumes.extend(found),
+            Err(error) if error.is_forbidden() => memory.volumes_refused = Some(Instant::now()),
+            Err(_) => {}
+        }
     }
 }
 
