@@ -155,11 +155,13 @@ fn show(console: &Console, backend: &Value) {
     let number = |field: &str| drain[field].as_u64().unwrap_or_default();
     console.set_total("drain", number("total").max(1));
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    // It is known after some seconds only.
+    let rate = drain["rateBps"].as_u64().filter(|rate| *rate > 0);
+    let rate = rate.map_or_else(String::new, |rate| format!("{:.1} MiB/s, ", mib(rate)));
     let detail = format!(
-        "users and shared roots, {:.1} of {:.1} MiB, {:.1} MiB/s, {}",
+        "users and shared roots, {:.1} of {:.1} MiB, {rate}{}",
         mib(number("bytesMoved")),
         mib(number("bytesTotal")),
-        mib(number("rateBps")),
         condition(backend, "Drained").1,
     );
     console.progress("drain", number("moved"), &detail);

@@ -113,7 +113,12 @@ pub fn backend_status(
         used_bytes: status.map(|status| count(status.bytes)),
         capacity_bytes: (total > 0).then(|| count(total)),
         connections: input.connections,
-        drain: drain_status(view, report, progress),
+        drain: drain_status(
+            view,
+            report,
+            progress,
+            known_before.and_then(|s| s.drain.as_ref()),
+        ),
         conditions: Some(conditions(before, generation, now, found)),
     }
 }
@@ -381,6 +386,7 @@ fn drain_status(
     view: &BackendView,
     report: &DrainReport,
     progress: &DrainProgress,
+    before: Option<&DrainStatus>,
 ) -> Option<DrainStatus> {
     if !view.is_leaving() {
         return None;
@@ -388,7 +394,7 @@ fn drain_status(
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let pace = progress.shown();
     let failed = report.failed.iter().take(FAILED_MAX);
-    Some(DrainStatus {
+    let status = DrainStatus {
         reason: if view.deleting {
             "Delete"
         } else if view.scale_in {
@@ -417,5 +423,17 @@ fn drain_status(
                 last_error: error.clone(),
             })
             .collect(),
-    })
+    };
+    // The figures are the node's: while it is silent, and when its pod has gone, they are what it said last.
+    match before.filter(|_| view.status.is_none()) {
+        Some(before) => Some(DrainStatus {
+            total: before.total,
+            moved: before.moved,
+            remaining: before.remaining,
+            bytes_total: before.bytes_total,
+            bytes_moved: before.bytes_moved,
+            ..status
+        }),
+        None => Some(status),
+    }
 }

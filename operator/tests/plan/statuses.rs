@@ -381,6 +381,35 @@ fn a_second_look_changes_nothing_and_a_turn_changes_one_time() {
     }
 }
 
+/// Row 60: the journal with the figures is the node's, and goes with its pod.
+#[test]
+fn a_silent_node_takes_no_figures_of_its_drain_away() {
+    let mut sim = Sim::running(&[("ann", GIB), ("ben", GIB)]);
+    sim.get("be-a").wish = Wish::Drained;
+    sim.run_until("StartTransfer");
+    let mut object = backend_object();
+    let mut progress = DrainProgress::default();
+    sim.transfers("be-a")[0].bytes_sent = GIB / 2;
+    let status = status_of(&sim.world, &object, &input(), &mut progress, at(0));
+    let figures = |status: &BackendStatus| {
+        let drain = status.drain.clone().unwrap();
+        (
+            drain.total,
+            drain.remaining,
+            drain.bytes_total,
+            drain.bytes_moved,
+        )
+    };
+    let known = figures(&status);
+    assert_eq!(known.0, 2);
+    assert_eq!(known.3, (GIB / 2) as i64);
+    object.status = Some(status);
+    let backend = sim.get("be-a");
+    (backend.status, backend.transfers, backend.units) = (None, None, None);
+    let status = status_of(&sim.world, &object, &input(), &mut progress, at(1));
+    assert_eq!(figures(&status), known);
+}
+
 /// Row 60.
 #[test]
 fn a_drain_shows_its_pace_and_its_stall() {
