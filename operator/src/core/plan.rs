@@ -371,54 +371,74 @@ fn ensure_frontend(pass: &mut Pass<'_>, frontend: &FrontendView) {
     }
 }
 
-/// New settings: pods that never served at once, of the others one at a time, backends before mupdate before
-/// frontends, and only while all others serve.
+/// A pod and what its settings should be.
+struct Staying<'a> {
+    kind: Kind,
+    object: &'a str,
+    pod: &'a PodView,
+    revision: &'a str,
+    /// Whether something is lost if it is started again. That of a Frontend is with all its pods.
+    serves: bool,
+}
+
+/// The pods that stay: those of backends, then mupdate's, then those of Frontends.
+fn staying<'a>(world: &'a World) -> Vec<Staying<'a>> {
+    let pod_of = |kind, object: &'a str, pod: &'a PodView, revision: &'a str, serves| Staying {
+        kind,
+        object,
+        pod,
+        revision,
+        serves,
+    };
+    let mut pods = Vec::new();
+    for backend in &world.backends {
+        if let Some(pod) = &backend.pod
+            && !drain::is_retired(world, backend)
+        {
+            let (name, revision) = (&backend.name, &backend.revision);
+            pods.push(pod_of(Kind::Backend, name, pod, revision, pod.ready));
+        }
+    }
+    if let Some(mupdate) = &world.mupdate
+        && let Some(pod) = &mupdate.pod
+    {
+        let (name, revision) = (&world.cluster.name, &mupdate.revision);
+        pods.push(pod_of(Kind::MurderCluster, name, pod, revision, pod.ready));
+    }
+    for frontend in &world.frontends {
+        let (name, revision) = (&frontend.name, &frontend.revision);
+        let wanted = wanted_pods(frontend);
+        let serves = frontend.pods.iter().any(|pod| pod.ready);
+        let kept = frontend.pods.iter();
+        let kept = kept.filter(|pod| wanted.contains(&pod.name));
+        pods.extend(kept.map(|pod| pod_of(Kind::Frontend, name, pod, revision, serves)));
+    }
+    pods
+}
+
+/// New settings: what does not serve gets them at once, since they may be the cure, however much is down. What serves
+/// gets them one pod at a time, backends before mupdate before frontends, and only while all others serve.
 fn update_one(pass: &mut Pass<'_>) {
     let world = pass.world;
-    let staying = |backend: &&BackendView| !drain::is_retired(world, backend);
-    let backends = world.backends.iter().filter(staying);
-    let mut pods: Vec<(Kind, &str, &PodView, &str)> = backends
-        .filter_map(|b| {
-            Some((
-                Kind::Backend,
-                b.name.as_str(),
-                b.pod.as_ref()?,
-                b.revision.as_str(),
-            ))
-        })
-        .collect();
-    pods.extend(world.mupdate.iter().filter_map(|m| {
-        let cluster = world.cluster.name.as_str();
-        Some((
-            Kind::MurderCluster,
-            cluster,
-            m.pod.as_ref()?,
-            m.revision.as_str(),
-        ))
-    }));
-    for frontend in &world.frontends {
-        let of = |pod| {
-            (
-                Kind::Frontend,
-                frontend.name.as_str(),
-                pod,
-                frontend.revision.as_str(),
-            )
-        };
-        let wanted = wanted_pods(frontend);
-        let kept = frontend
-            .pods
-            .iter()
-            .filter(|pod| wanted.contains(&pod.name));
-        pods.extend(kept.map(of));
-    }
     let mut restarting = false;
-    for (kind, object, pod, revision) in pods {
-        let waits = || restarting || !others_serve(world, &pod.name);
-        if pod.revision == revision || (pod.was_ready && waits()) {
+    let mut servers_behind = false;
+    for Staying {
+        kind,
+        object,
+        pod,
+        revision,
+        serves,
+    } in staying(world)
+    {
+        if pod.revision == revision {
             continue;
         }
-        restarting |= pod.was_ready;
+        let early = kind == Kind::Frontend && servers_behind;
+        servers_behind |= kind != Kind::Frontend;
+        if serves && (early || restarting || !others_serve(world, pod)) {
+            continue;
+        }
+        restarting |= serves;
         let action = Action::RestartPod {
             pod: pod.name.clone(),
         };
@@ -426,9 +446,10 @@ fn update_one(pass: &mut Pass<'_>) {
     }
 }
 
-/// Whether every pod but one serves that should, none missing. If that one is down, its new settings may be the cure.
-fn others_serve(world: &World, but: &str) -> bool {
-    let serves = |pod: &PodView| pod.ready || pod.name == but;
+/// Whether every pod but one serves that should, none missing. One that is down until the turn of its Frontend, of which
+/// others serve, holds up only those.
+fn others_serve(world: &World, but: &PodView) -> bool {
+    let serves = |pod: &PodView| pod.ready || pod.name == but.name;
     let ready = |pod: &Option<PodView>| pod.as_ref().is_some_and(serves);
     let silenced = |backend: &BackendView| {
         let status = backend.status.as_ref();
@@ -440,9 +461,14 @@ fn others_serve(world: &World, but: &str) -> bool {
     };
     let backend_serves =
         |backend: &BackendView| ready(&backend.pod) || silenced(backend) || gone(backend);
+    let frontend_serves = |frontend: &FrontendView| {
+        let some = frontend.pods.iter().any(|pod| pod.ready);
+        let spared = some && !(but.ready && frontend.pods.contains(but));
+        let waits = |pod: &PodView| spared && pod.revision != frontend.revision;
+        let mut pods = frontend.pods.iter();
+        frontend.pods.len() >= frontend.replicas && pods.all(|pod| serves(pod) || waits(pod))
+    };
     world.mupdate.iter().all(|mupdate| ready(&mupdate.pod))
         && world.backends.iter().all(backend_serves)
-        && world.frontends.iter().all(|frontend| {
-            frontend.pods.len() >= frontend.replicas && frontend.pods.iter().all(serves)
-        })
+        && world.frontends.iter().all(frontend_serves)
 }

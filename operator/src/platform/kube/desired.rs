@@ -292,6 +292,8 @@ mod tests {
     use crate::platform::kube::stage::Stage;
 
     const SET: &str = "/apis/apps/v1/namespaces/mail/statefulsets";
+    const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/mail/deployments";
+    const ALL: [&str; 5] = ["mc-mupdate-0", "be-a-0", "be-b-0", "fe-0", "fe-1"];
     const CONFIG: &str = "/api/v1/namespaces/mail/configmaps";
 
     /// Template and settings of a server.
@@ -303,36 +305,54 @@ mod tests {
         )
     }
 
-    /// A murder of two servers whose pods run, and then get other settings; be-b does not serve.
-    async fn stage() -> Stage {
+    /// A murder of two servers and a Frontend, with these pods that serve, which then gets other settings.
+    async fn stage(pods: &[&str]) -> Stage {
         let mut stage = Stage::new(json!({"domains": ["example.org"]})).await;
         stage.backend_with_claim("be-a", "10Gi");
         stage.backend_with_claim("be-b", "10Gi");
+        let frontend = json!({"clusterRef": {"name": "mc"}, "replicas": 2});
+        stage.murder("Frontend", "fe", frontend);
         stage.pass().await.unwrap();
-        for (set, ready) in [("mc-mupdate", true), ("be-a", true), ("be-b", false)] {
-            stage.pod(set, ready);
+        for pod in pods {
+            serves(&mut stage, pod, true);
         }
-        stage.change("Pod", "be-b-0", |pod| {
-            pod["metadata"]["annotations"]["murder.rs/revision"] = json!("older");
-        });
         stage.change("MurderCluster", "mc", |mc| {
             mc["spec"]["transfer"] = json!({"freezeTimeout": "7s"});
+            mc["spec"]["domains"] = json!(["example.org", "example.net"]);
+        });
+        stage.change("Frontend", "fe", |fe| {
+            fe["spec"]["drainTimeout"] = json!("7s");
         });
         stage
     }
 
+    /// A pod of a server's set or of the Frontend, as the template is now.
+    fn serves(stage: &mut Stage, pod: &str, ready: bool) {
+        if let Some(set) = pod.strip_suffix("-0").filter(|set| *set != "fe") {
+            return stage.pod(set, ready);
+        }
+        let template =
+            stage.api.get(&format!("{DEPLOYMENT}/fe")).unwrap()["spec"]["template"].take();
+        let mut metadata = template["metadata"].clone();
+        metadata["name"] = json!(pod);
+        let status = if ready { "True" } else { "False" };
+        stage.put(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"],
+            "status": {"conditions": [{"type": "Ready", "status": status}]},
+        }));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn settings_change_with_the_template_and_only_in_their_turn() {
-        let mut stage = stage().await;
+        let mut stage = stage(&ALL).await;
         let before = [of(&stage, "be-a"), of(&stage, "be-b")];
-        // Two are down: nobody else is restarted.
-        stage.change("Pod", "mc-mupdate-0", |pod| {
-            pod["status"]["conditions"][0]["status"] = json!("False");
-        });
+        // Somebody is down: nobody who serves is restarted.
+        serves(&mut stage, "mc-mupdate-0", false);
         stage.pass().await.unwrap();
         assert_eq!([of(&stage, "be-a"), of(&stage, "be-b")], before);
-        // What is down anyway has its turn first.
-        stage.pod("mc-mupdate", true);
+        // What is down anyway has its turn first, also if it is not alone.
+        serves(&mut stage, "mc-mupdate-0", false);
+        serves(&mut stage, "be-b-0", false);
         let seen = stage.writes().len();
         stage.pass().await.unwrap();
         assert_eq!(of(&stage, "be-a"), before[0]);
@@ -355,7 +375,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn settings_that_are_missing_are_made_at_once() {
-        let mut stage = stage().await;
+        let mut stage = stage(&ALL).await;
+        serves(&mut stage, "be-b-0", false);
         let template = of(&stage, "be-a").0;
         stage.lose("ConfigMap", "be-a");
         stage.pass().await.unwrap();
