@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::apply::merge;
 use super::context::Context;
-use super::desired::{Desired, Rendered};
+use super::desired::{Desired, Rendered, keep_template};
 use super::memory::Memory;
 use super::objects::{DELETE_AFTER, Objects, RELEASED, RETIRED, SERVER_ID};
 use super::packed::Packed;
@@ -27,6 +27,15 @@ use crate::resources::Murder;
 /// What is done with claims, for errors.
 const GET_CLAIM: &str = "get PersistentVolumeClaim";
 const PATCH_CLAIM: &str = "patch PersistentVolumeClaim";
+
+/// Which template and settings a workload gets that is there already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Template {
+    /// What should run now: its turn has come.
+    Due,
+    /// What it has: only the number of its pods matters.
+    Kept,
+}
 
 /// What steps of one pass are carried out with.
 pub(super) struct Acting<'a> {
@@ -48,10 +57,12 @@ impl Acting<'_> {
             (Action::RemoveFinalizer, Kind::Backend) => self.remove_backend(name).await,
             (Action::RemoveFinalizer, Kind::Frontend) => self.remove_frontend(name).await,
             (Action::CreateVolume, kind) => self.create_volume(kind, name).await,
-            (Action::StartPod { .. }, kind) => self.apply_set(kind, name).await,
+            (Action::StartPod { .. }, kind) => self.apply_set(kind, name, Template::Kept).await,
             (Action::StopPod { .. }, Kind::Backend) => self.delete_set("StatefulSet", name).await,
-            (Action::StopPod { .. }, kind) => self.apply_set(kind, name).await,
-            (Action::RestartPod { .. }, Kind::Frontend) => self.apply_set(step.kind, name).await,
+            (Action::StopPod { .. }, kind) => self.apply_set(kind, name, Template::Kept).await,
+            (Action::RestartPod { .. }, Kind::Frontend) => {
+                self.apply_set(step.kind, name, Template::Due).await
+            }
             (Action::RestartPod { pod }, kind) => self.restart(kind, name, pod).await,
             (Action::RecordProof { server_id }, _) => {
                 let (at_ms, server_id) = (self.world.now_ms, *server_id);
@@ -99,8 +110,13 @@ impl Acting<'_> {
             .map_err(|error| anyhow::anyhow!("{error}"))
     }
 
-    /// Applies the settings, and then the StatefulSet or Deployment: its turn has come.
-    async fn apply_set(&mut self, kind: Kind, name: &str) -> anyhow::Result<()> {
+    /// Applies the settings if they change, and then the StatefulSet or Deployment.
+    async fn apply_set(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        template: Template,
+    ) -> anyhow::Result<()> {
         if kind == Kind::Frontend && !self.desired.frontends.contains_key(name) {
             return Ok(());
         }
@@ -112,11 +128,20 @@ impl Acting<'_> {
             // Its sessions end as in any scale-in; the object goes with its owner.
             set["spec"]["replicas"] = 0.into();
         }
-        // What had its turn before, or was missing, was applied with all that is always there.
-        let changes = !rendered.applied && rendered.held.is_none();
-        let config = changes.then(|| rendered.workload.config.clone());
         let namespace = self.namespace().to_owned();
         let context = self.context;
+        // What had its turn before, or was missing, was applied with all that is always there.
+        let mut changes = !rendered.applied && rendered.held.is_none();
+        let wanted = rendered.set();
+        let live = context.stores.whole(&wanted.kind, &namespace, &wanted.name);
+        if template == Template::Kept
+            && !rendered.applied
+            && let Some(live) = live
+        {
+            keep_template(&mut set, &live);
+            changes = false;
+        }
+        let config = changes.then(|| rendered.workload.config.clone());
         let applied = &mut self.memory.applied;
         for object in config.iter().chain([&Packed::of(&set)]) {
             applied
@@ -128,7 +153,7 @@ impl Acting<'_> {
 
     /// Deletes a pod so that it comes back with the present template.
     async fn restart(&mut self, kind: Kind, name: &str, pod: &str) -> anyhow::Result<()> {
-        self.apply_set(kind, name).await?;
+        self.apply_set(kind, name, Template::Due).await?;
         let set = match kind {
             Kind::MurderCluster => format!("{name}-mupdate"),
             Kind::Backend | Kind::Frontend => name.to_owned(),

@@ -342,6 +342,14 @@ mod tests {
         }));
     }
 
+    /// How many pods the Frontend should have, its template, and its settings.
+    fn of_frontend(stage: &Stage) -> (Value, Value, Value) {
+        let mut set = stage.api.get(&format!("{DEPLOYMENT}/fe")).unwrap();
+        let config = stage.api.get(&format!("{CONFIG}/fe")).unwrap()["data"].take();
+        let spec = &mut set["spec"];
+        (spec["replicas"].take(), spec["template"].take(), config)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn settings_change_with_the_template_and_only_in_their_turn() {
         let mut stage = stage(&ALL).await;
@@ -371,6 +379,44 @@ mod tests {
             "DELETE /api/v1/namespaces/mail/pods/be-b-0".to_owned(),
         ];
         assert_eq!(turn, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_died_before_its_turn_comes_back_as_it_was() {
+        let mut stage = stage(&["mc-mupdate-0", "be-a-0", "fe-0", "fe-1"]).await;
+        let before = of(&stage, "be-b");
+        stage.pass().await.unwrap();
+        assert_eq!(of(&stage, "be-b"), before);
+        // It never served, and so has its turn, with template and settings together.
+        serves(&mut stage, "be-b-0", false);
+        stage.pass().await.unwrap();
+        let (template, config) = of(&stage, "be-b");
+        assert_ne!(template, before.0);
+        assert_ne!(config, before.1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frontend_gets_more_and_fewer_pods_before_its_turn_but_as_they_were() {
+        let mut stage = stage(&ALL).await;
+        let (_, template, config) = of_frontend(&stage);
+        let as_it_was = |count: i32| (json!(count), template.clone(), config.clone());
+        for count in [3, 1, 3] {
+            stage.change("Frontend", "fe", |fe| fe["spec"]["replicas"] = json!(count));
+            stage.pass().await.unwrap();
+            assert_eq!(of_frontend(&stage), as_it_was(count));
+        }
+        serves(&mut stage, "fe-2", false);
+        for server in ["be-a", "be-b", "mc-mupdate"] {
+            stage.pass().await.unwrap();
+            assert_eq!(of_frontend(&stage), as_it_was(3), "{server}");
+            // It was started again, if it had its turn.
+            stage.pod(server, true);
+        }
+        stage.pass().await.unwrap();
+        let (count, new_template, new_config) = of_frontend(&stage);
+        assert_eq!(count, 3);
+        assert_ne!(new_template, template);
+        assert_ne!(new_config, config);
     }
 
     #[tokio::test(start_paused = true)]
