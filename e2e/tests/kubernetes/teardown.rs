@@ -59,6 +59,47 @@ async fn a_murder_with_mail_is_deleted_only_with_the_confirmation() {
     murder.down().await.unwrap();
 }
 
+/// Row 38: a murder without mail needs no confirmation; its volumes stay, with the identities of their servers.
+#[tokio::test]
+async fn a_murder_without_mail_is_deleted_without_a_confirmation() {
+    let kube = kube().await;
+    let text = manifests(&["be-a", "be-b"]);
+    let murder = KubeMurder::up(&kube, "e2e-empty", &text, USERS)
+        .await
+        .unwrap();
+    let namespace = &murder.namespace;
+    kube.kubectl_waiting(&[
+        "-n",
+        namespace,
+        "delete",
+        "murdercluster",
+        "mc",
+        "--timeout=120s",
+    ])
+    .await
+    .unwrap();
+    assert_eq!(
+        kube.list(namespace, "pods").await.unwrap(),
+        Vec::<serde_json::Value>::new()
+    );
+    for claim in ["be-a-data", "be-b-data"] {
+        let claim = murder.get("pvc", claim).await.unwrap();
+        let metadata = &claim["metadata"];
+        assert!(
+            metadata["annotations"]["murder.rs/server-id"].is_string(),
+            "{claim}"
+        );
+        assert!(metadata["deletionTimestamp"].is_null(), "{claim}");
+        assert_eq!(claim["status"]["phase"], "Bound", "{claim}");
+    }
+    let master = murder.get("pvc", "mc-mupdate-data").await.unwrap();
+    assert!(
+        master["metadata"]["deletionTimestamp"].is_null(),
+        "{master}"
+    );
+    murder.down().await.unwrap();
+}
+
 /// Row 38: a namespace with a murder in it ends. One of the same names that comes after it is another.
 #[tokio::test]
 async fn a_namespace_with_a_murder_ends() {

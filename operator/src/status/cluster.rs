@@ -36,8 +36,8 @@ pub struct ClusterInput {
     pub versions: Vec<String>,
     /// Backends by which the pool does not shrink, because spec.minActive needs them.
     pub kept: usize,
-    /// Why it may not be deleted.
-    pub deletion: Option<String>,
+    /// Why it may not be deleted: a reason in one word, and a sentence.
+    pub deletion: Option<(&'static str, String)>,
     /// State and message of rebalancing.
     pub rebalanced: Option<(bool, &'static str, String)>,
     /// The proposal of a rebalance.
@@ -259,7 +259,7 @@ fn update_pending(input: &ClusterInput) -> Finding {
 
 fn deletion_blocked(object: &MurderCluster, input: &ClusterInput) -> Finding {
     match &input.deletion {
-        Some(why) => holds("HoldsMail", why.clone()),
+        Some((reason, why)) => holds(reason, why.clone()),
         None if object.metadata.deletion_timestamp.is_some() => {
             fails("Stopping", "everything stops")
         }

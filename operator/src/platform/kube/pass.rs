@@ -28,6 +28,7 @@ use super::packed::{Packed, unpack};
 use super::pool;
 use super::problems::Problems;
 use super::publish::{self, Pass};
+use super::teardown::Progress;
 use super::{call, reign, teardown};
 use crate::core::{Action, DrainReport, DrainState, Kind, Plan, VolumeView, World, plan};
 use crate::crd::{Frontend, MurderCluster};
@@ -104,7 +105,8 @@ async fn look_and_act(
     };
     let client = reign::node_client(context, objects, memory, &credentials).await?;
     let going = objects.cluster.metadata.deletion_timestamp.is_some();
-    let asked = observe::asked(objects, going, memory);
+    let judged = going && !teardown::is_decided(objects);
+    let asked = observe::asked(objects, judged, memory);
     memory.reports.ask(&client, asked).await;
     let client = reign::outrank(context, objects, memory, &credentials, client).await?;
     let places = observe::places(&context.client, &context.stores, objects, memory).await;
@@ -120,20 +122,33 @@ async fn look_and_act(
     };
     let world = sight.world(memory)?;
     let deletion = going.then(|| teardown::verdict(objects, &world));
-    if let Some(Ok(())) = &deletion
-        && teardown::tear_down(context, objects).await?
-    {
-        context.forget(&objects.key);
-        return Ok(REST);
+    let ends = matches!(deletion, Some(Ok(_)));
+    let mut stays = None;
+    match deletion {
+        Some(Ok(ending)) => {
+            match teardown::tear_down(context, objects, &world, &client, ending).await? {
+                Progress::Gone => {
+                    context.forget(&objects.key);
+                    return Ok(REST);
+                }
+                Progress::GoesOn => {}
+                Progress::Stays(why) => stays = Some(why),
+            }
+        }
+        Some(Err(why)) => stays = Some(why),
+        None => {}
     }
     let mut plan = plan(&world);
     plan.steps
         .retain(|step| !is_paused(objects, step.kind, &step.object));
-    if deletion.as_ref().is_some_and(Result::is_ok) {
+    if ends {
         plan.steps.clear();
     }
     if !paused {
         note_served(context, objects, &world).await?;
+    }
+    // What ends is not made again.
+    if !paused && !ends {
         growth::apply(context, objects, memory).await;
         apply_all(context, objects, &desired, &world, memory, &mut problems).await;
         budgets::apply(
@@ -167,7 +182,7 @@ async fn look_and_act(
         plan: &plan,
         problems: &problems,
         kept: pool.kept,
-        deletion: deletion.and_then(Result::err),
+        deletion: stays,
         expiries: &credentials.expiries,
     };
     publish::publish(context, &said, memory).await?;
@@ -178,6 +193,9 @@ async fn look_and_act(
     let mut rest = rest(&plan, &world, settled);
     if memory.reports.is_waiting() {
         rest = rest.min(REST_ASKED);
+    }
+    if ends {
+        rest = rest.min(teardown::SOON);
     }
     Ok(credentials
         .look_again

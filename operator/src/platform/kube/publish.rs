@@ -47,7 +47,7 @@ pub(super) struct Pass<'a> {
     /// How many Backends would leave if fewer were needed.
     pub(super) kept: usize,
     /// Why a deleted murder stays.
-    pub(super) deletion: Option<String>,
+    pub(super) deletion: Option<super::teardown::Stays>,
     /// When certificates end, by Secret, in seconds since the Unix epoch.
     pub(super) expiries: &'a [(String, i64)],
 }

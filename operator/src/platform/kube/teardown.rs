@@ -2,27 +2,37 @@
 //!
 //! A murder that holds mail is not deleted unless its spec gives the mail up. Then frontends stop first, backends
 //! next, the master last; volumes stay, with the identities of their servers on the claims.
+//!
+//! One that seems empty may get mail as long as anybody serves: its frontends stop, its servers are closed, and only if
+//! then all of them answer and hold nothing, that is written down, and the rest stops, too. Who stopped is not asked
+//! again. If there is something after all, everything serves again and the murder stays.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, DynamicObject, PropagationPolicy};
+use kube::api::{DeleteParams, DynamicObject, Patch, PropagationPolicy};
 use kube::{Api, ResourceExt as _};
+use murder_api::admin::BackendStatus;
+use serde_json::json;
 
-use super::apply::FIELD_MANAGER;
+use super::apply::{FIELD_MANAGER, merge};
 use super::context::Context;
 use super::memory::Memory;
 use super::objects::Objects;
 use super::watch::{APPLIED, BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL, resource};
-use super::{call, claims, finalizers, is_absent};
-use crate::core::World;
+use super::{call, claims, finalizers, is_absent, observe};
+use crate::core::{BackendView, World};
 use crate::crd::{Backend, ClusterDeletion, Frontend, MurderCluster};
+use crate::node_client::NodeClient;
+
+/// Annotation of a deleted MurderCluster that was found empty: its uid.
+const FOUND_EMPTY: &str = "murder.rs/found-empty";
 
 /// How often an ending murder is looked at when nothing happens.
 const LONG: Duration = Duration::from_secs(30);
 /// How soon it is looked at when something changed meanwhile.
-const SOON: Duration = Duration::from_secs(1);
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// Whether the namespace of a murder is on its way out: then nothing is made in it, and nothing of ours holds it up.
 pub(super) async fn namespace_ends(
@@ -92,58 +102,158 @@ async fn let_all_go(context: &Context, objects: &Objects) -> anyhow::Result<bool
     finalizers::unless_changed(finalizers::remove(&clusters, objects.cluster.as_ref()).await)
 }
 
-/// Whether a deleted murder may go, or why not.
-pub(super) fn verdict(objects: &Objects, world: &World) -> Result<(), String> {
+/// What is sure of a deleted murder that may go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ending {
+    /// Every server answers and holds nothing. Mail may still come in.
+    SeemsEmpty,
+    /// Its mail was given up, or it was found empty with nobody left to bring mail.
+    Decided,
+}
+
+/// Why a deleted murder stays: a reason in one word, and a sentence.
+pub(super) type Stays = (&'static str, String);
+
+/// How far the end of a murder is.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Progress {
+    /// Everything stopped, and the murder was let go.
+    Gone,
+    /// Something is under way.
+    GoesOn,
+    /// A server cannot be closed.
+    Stays(Stays),
+}
+
+/// Whether the end of a deleted murder is decided: no server is asked any more.
+pub(super) fn is_decided(objects: &Objects) -> bool {
     let spec = &objects.cluster.spec;
-    if spec.deletion_policy == ClusterDeletion::Abandon && spec.confirmation == objects.key.name {
-        return Ok(());
+    let given_up =
+        spec.deletion_policy == ClusterDeletion::Abandon && spec.confirmation == objects.key.name;
+    let uid = objects.cluster.uid();
+    given_up || (uid.is_some() && objects.cluster.annotations().get(FOUND_EMPTY) == uid.as_ref())
+}
+
+/// What a server has that would be lost.
+fn holdings(status: &BackendStatus) -> Option<String> {
+    let counts = [
+        (status.mailboxes, "mailboxes"),
+        (status.units, "units"),
+        (status.units_in_doubt, "units in doubt"),
+        (status.units_staged, "units that arrive"),
+        (status.outbox, "names that the master does not know"),
+        (status.held, "deliveries"),
+    ];
+    let (count, what) = counts.into_iter().find(|(count, _)| *count > 0)?;
+    Some(format!("{count} {what}"))
+}
+
+/// Whether a deleted murder may go, or why not.
+pub(super) fn verdict(objects: &Objects, world: &World) -> Result<Ending, Stays> {
+    if is_decided(objects) {
+        return Ok(Ending::Decided);
     }
-    let advice = format!(
-        "delete its users, or set spec.deletionPolicy: Abandon and spec.confirmation: {}",
-        objects.key.name
-    );
     let mut holding = Vec::new();
+    let mut silent = Vec::new();
     for view in &world.backends {
         match &view.status {
-            Some(status) if status.mailboxes > 0 || status.units_in_doubt > 0 => {
-                holding.push(format!(
-                    "{} holds {} mailboxes",
-                    view.name, status.mailboxes
-                ));
+            Some(status) => {
+                let held = holdings(status);
+                holding.extend(held.map(|held| format!("{} holds {held}", view.name)));
             }
-            Some(_) => {}
             // What cannot be asked may hold mail, if it ever had a server.
             None if view.server_id.is_some() => {
-                holding.push(format!("{} does not answer", view.name));
+                silent.push(format!("pod {} does not answer", view.pod_name()));
             }
             None => {}
         }
     }
-    if holding.is_empty() {
-        return Ok(());
-    }
-    Err(format!("{}; {advice}", holding.join(", ")))
+    let name = &objects.key.name;
+    let give_up = format!("set spec.deletionPolicy: Abandon and spec.confirmation: {name}");
+    let (reason, advice) = match (holding.is_empty(), silent.is_empty()) {
+        (true, true) => return Ok(Ending::SeemsEmpty),
+        (true, false) => ("NotReached", "bring it back, as its volume may hold mail"),
+        (false, _) => ("HoldsMail", "delete its users"),
+    };
+    holding.append(&mut silent);
+    Err((
+        reason,
+        format!("{}; {advice}, or {give_up}", holding.join(", ")),
+    ))
 }
 
-/// Stops everything in order; says whether it is all gone and the murder was let go.
-pub(super) async fn tear_down(context: &Context, objects: &Objects) -> anyhow::Result<bool> {
+/// Stops everything in order. Until its end is decided that is only what brings mail: a murder without Frontends and
+/// with closed servers that is empty now stays so.
+pub(super) async fn tear_down(
+    context: &Context,
+    objects: &Objects,
+    world: &World,
+    client: &NodeClient,
+    ending: Ending,
+) -> anyhow::Result<Progress> {
     let stages: [(&str, &str, Option<&str>); 3] = [
         ("Deployment", FRONTEND_LABEL, Some(FRONTEND_LABEL)),
         ("StatefulSet", BACKEND_LABEL, Some(BACKEND_LABEL)),
         ("StatefulSet", CLUSTER_LABEL, None),
     ];
-    for (kind, label, pods) in stages {
+    for (index, (kind, label, pods)) in stages.into_iter().enumerate() {
+        if index == 1 && ending == Ending::SeemsEmpty {
+            return match close(client, objects, world).await {
+                Ok(false) => Ok(Progress::GoesOn),
+                Ok(true) => note_empty(context, objects).await,
+                Err(stays) => Ok(Progress::Stays(stays)),
+            };
+        }
         let mut busy = delete_sets(context, objects, kind, label).await?;
         busy |= objects.pods.values().any(|pod| match pods {
             Some(label) => pod.labels().contains_key(label),
             None => true,
         });
         if busy {
-            return Ok(false);
+            return Ok(Progress::GoesOn);
         }
     }
     let_all_go_of_deleted(context, objects).await?;
-    Ok(true)
+    Ok(Progress::Gone)
+}
+
+/// Tells all servers to serve nothing any more, which those refuse that hold something. Whether all were closed when
+/// they were asked in this pass: then none has got anything since.
+async fn close(client: &NodeClient, objects: &Objects, world: &World) -> Result<bool, Stays> {
+    let mut all = true;
+    let mut failed = Vec::new();
+    let is_open = |view: &&BackendView| view.status.as_ref().is_some_and(|s| !s.deactivated);
+    for view in world.backends.iter().filter(is_open) {
+        all = false;
+        let pod = view.pod_name();
+        let address = objects.pods.get(&pod);
+        let Some(address) = address.and_then(|pod| observe::admin_address(pod)) else {
+            failed.push(format!("pod {pod} has no address"));
+            continue;
+        };
+        tracing::info!(murder = %objects.key, pod, "server_closed_for_the_end");
+        if let Err(error) = client.deactivate(&address).await {
+            failed.push(format!("pod {pod}: {error}"));
+        }
+    }
+    match failed.is_empty() {
+        true => Ok(all),
+        false => Err(("NotReached", format!("not closed: {}", failed.join(", ")))),
+    }
+}
+
+/// Writes down that the murder was found empty: from now on it goes, also by a later operator.
+async fn note_empty(context: &Context, objects: &Objects) -> anyhow::Result<Progress> {
+    anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
+    let (name, uid) = (&objects.key.name, objects.cluster.uid());
+    let patch = json!({"metadata": {"uid": uid, "annotations": {FOUND_EMPTY: uid}}});
+    let clusters: Api<MurderCluster> =
+        Api::namespaced(context.client.clone(), &objects.key.namespace);
+    let (parameters, patch) = (merge(), Patch::Merge(&patch));
+    let patching = clusters.patch(name, &parameters, &patch);
+    is_absent(call("patch MurderCluster", name, patching).await)?;
+    tracing::info!(murder = %objects.key, "murder_found_empty");
+    Ok(Progress::GoesOn)
 }
 
 async fn delete_sets(
@@ -218,79 +328,5 @@ fn of_pool(object: &impl kube::ResourceExt) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use crate::platform::kube::stage::Stage;
-
-    const MURDER: &str = "/apis/murder.rs/v1alpha1/namespaces/mail";
-
-    fn finalizers(stage: &Stage) -> Vec<Value> {
-        ["murderclusters/mc", "backends/be-a", "frontends/fe"]
-            .map(|object| {
-                let found = stage.api.get(&format!("{MURDER}/{object}")).unwrap();
-                found["metadata"]["finalizers"].clone()
-            })
-            .to_vec()
-    }
-
-    async fn stage() -> Stage {
-        let mut stage = Stage::new(json!({"domains": ["example.org"]})).await;
-        let of = json!({"clusterRef": {"name": "mc"}});
-        stage.murder("Backend", "be-a", of.clone());
-        stage.murder("Frontend", "fe", of);
-        stage
-    }
-
-    fn terminating() -> Value {
-        let cause = json!({
-            "reason": "NamespaceTerminating", "field": "metadata.namespace",
-            "message": "namespace mail is being terminated",
-        });
-        json!({"message": "forbidden", "details": {"causes": [cause]}})
-    }
-
-    /// row 38
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_because_the_namespace_ends_lets_everything_go_and_makes_nothing_again() {
-        let refused = [
-            "POST /api/v1/namespaces/mail/secrets",
-            "PATCH /api/v1/namespaces/mail/secrets",
-            "PATCH /api/v1/namespaces/mail/configmaps",
-            "PATCH /apis/policy",
-            "PATCH /apis/apps",
-        ];
-        for call in refused {
-            let mut stage = stage().await;
-            stage.api.refuse(call, 403, &terminating());
-            stage.pass().await.unwrap();
-            for _ in 0..3 {
-                stage.pass().await.unwrap();
-            }
-            assert_eq!(
-                finalizers(&stage),
-                [json!([]), json!([]), json!([])],
-                "{call}"
-            );
-            let before = stage.writes();
-            stage.pass().await.unwrap();
-            assert_eq!(stage.writes(), before, "{call}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn another_refusal_is_a_problem_of_its_object_and_lets_nothing_go() {
-        let mut stage = stage().await;
-        let why = json!({"message": "exceeded quota"});
-        stage
-            .api
-            .refuse("PATCH /api/v1/namespaces/mail/configmaps/fe", 403, &why);
-        stage.pass().await.unwrap();
-        let held = json!(["murder.rs/murder"]);
-        assert_eq!(finalizers(&stage), [held.clone(), held.clone(), held]);
-        let frontend = stage.api.get(&format!("{MURDER}/frontends/fe")).unwrap();
-        let ready = &frontend["status"]["conditions"][0];
-        let message = "apply ConfigMap/fe: 403 Forbidden: exceeded quota";
-        assert_eq!(ready["message"], message);
-    }
-}
+#[path = "teardown_tests.rs"]
+mod tests;
