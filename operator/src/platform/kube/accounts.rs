@@ -24,7 +24,10 @@ pub enum AccountsError {
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The password's Secret was made by somebody else and has no password.
-    #[error("Secret {0} has no key password")]
+    #[error(
+        "NameTaken: Secret {0} has no key `password` and belongs to somebody else; rename it, or make the accounts \
+         yourself"
+    )]
     NoPassword(String),
     /// No random bytes, or no verifier could be made of them.
     #[error("a password: {0}")]
@@ -241,7 +244,9 @@ mod tests {
             secret("mc-admin-password", &json!({"username": "eA=="})),
         );
         let error = ensure(&api).await.unwrap_err().to_string();
-        assert_eq!(error, "Secret mc-admin-password has no key password");
+        let expected = "NameTaken: Secret mc-admin-password has no key `password` and belongs to somebody else; rename it, \
+                        or make the accounts yourself";
+        assert_eq!(error, expected);
         assert_eq!(api.get(ACCOUNTS), None);
     }
 }

@@ -11,7 +11,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
 use murder_model::Fence;
-use serde_json::json;
 
 use super::CALL_LIMIT;
 use super::accounts;
@@ -19,15 +18,17 @@ use super::authority::{
     AUTHORITIES, AuthorityState, CERTIFICATE, KEY, ROTATE_ANNOTATION, Rotation, SecretData,
     desired_authority, given_authority, needs_leaves,
 };
-use super::certificates::{Identity, Role, desired_leaf};
+use super::calls;
+use super::certificates::desired_leaf;
 use super::context::Context;
 use super::issuer;
 use super::known_leaf::{KnownLeaf, mark};
 use super::memory::Memory;
-use super::objects::{self, Objects};
+use super::objects::Objects;
 use super::problems::Problems;
+use super::wanted::{Wanted, is_in_use, operator_secret, wanted};
 use crate::core::Kind;
-use crate::crd::{API_VERSION, MurderCluster, Topology};
+use crate::crd::{API_VERSION, MurderCluster};
 use crate::node_client::NodeClient;
 use crate::resources::names;
 use crate::resources::settings::duration_ms;
@@ -77,13 +78,6 @@ impl Credentials {
         let client = NodeClient::new(certificate, key, &self.authorities, fence, NODE_LIMIT)?;
         Ok(client)
     }
-}
-
-/// A Secret that should hold a certificate.
-struct Wanted {
-    secret: String,
-    identity: Identity,
-    owner: (Kind, String),
 }
 
 /// Brings all Secrets of a murder to what they should be; none if nobody can sign.
@@ -138,10 +132,14 @@ pub(super) async fn ensure(
     };
     credentials.expires(&format!("{name}-ca"), Some(authority.expires));
     let operator = operator_secret(name);
-    let mark = mark(&authority, &rotation, Timestamp::now());
+    let signing = Signing {
+        authority: &authority,
+        rotation: &rotation,
+        mark: mark(&authority, &rotation, Timestamp::now()),
+    };
     for (leaf, version) in wanted.iter().zip(versions) {
-        let now = Timestamp::now();
         let known = memory.leaves.get(&leaf.secret);
+        let (now, mark) = (Timestamp::now(), signing.mark);
         if let Some(known) =
             known.filter(|known| known.is_good(&version, &leaf.identity, mark, now))
         {
@@ -153,32 +151,15 @@ pub(super) async fn ensure(
             }
             continue;
         }
-        let found = memory.secrets.known(&leaf.secret).map(SecretData::of);
-        let decision = desired_leaf(found.as_ref(), &leaf.identity, &authority, &rotation, now)?;
-        let secret = match decision.secret() {
-            None => {
-                let found = found.unwrap_or_default();
-                let known =
-                    KnownLeaf::of(&found, version, &leaf.identity, mark, rotation.renew_before);
-                if let Some(known) = known {
-                    memory.leaves.insert(leaf.secret.clone(), known);
-                }
-                found
-            }
-            Some(secret) => {
-                write(context, objects, memory, &leaf.secret, secret.clone()).await?;
-                let what = format!("Secret {} has a new certificate", leaf.secret);
-                let (kind, owner) = &leaf.owner;
-                super::changes::event(
-                    context,
-                    objects,
-                    *kind,
-                    owner,
-                    EventType::Normal,
-                    "CertificateIssued",
-                    &what,
-                );
-                secret.clone()
+        let secret = match renew(context, objects, memory, &signing, leaf, version).await {
+            Ok(secret) => secret,
+            Err(error) => {
+                anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
+                // Somebody may remove what is in the way.
+                memory.secrets.doubt(&leaf.secret);
+                problems.failed(leaf.owner.0, &leaf.owner.1, &error);
+                problems.check()?;
+                continue;
             }
         };
         credentials.expires(&leaf.secret, secret.expires());
@@ -186,7 +167,51 @@ pub(super) async fn ensure(
             credentials.take(&secret);
         }
     }
-    Ok(Some(credentials))
+    Ok((!credentials.certificate.is_empty()).then_some(credentials))
+}
+
+/// What certificates are signed with.
+struct Signing<'a> {
+    authority: &'a AuthorityState,
+    rotation: &'a Rotation<'a>,
+    mark: u64,
+}
+
+/// The Secret with one certificate, renewed if that is due.
+async fn renew(
+    context: &Context,
+    objects: &Objects,
+    memory: &mut Memory,
+    signing: &Signing<'_>,
+    leaf: &Wanted,
+    version: Option<String>,
+) -> anyhow::Result<SecretData> {
+    let found = memory.secrets.known(&leaf.secret).map(SecretData::of);
+    let (authority, rotation) = (signing.authority, signing.rotation);
+    let (identity, now) = (&leaf.identity, Timestamp::now());
+    let decision = desired_leaf(found.as_ref(), identity, authority, rotation, now)?;
+    let Some(secret) = decision.secret().cloned() else {
+        let found = found.unwrap_or_default();
+        let (mark, before) = (signing.mark, rotation.renew_before);
+        let known = KnownLeaf::of(&found, version, identity, mark, before);
+        if let Some(known) = known {
+            memory.leaves.insert(leaf.secret.clone(), known);
+        }
+        return Ok(found);
+    };
+    may_write(context, objects, &leaf.secret)?;
+    let (client, namespace) = (&context.client, &objects.key.namespace);
+    let metadata = metadata(objects, &leaf.secret);
+    let whole = secret.clone().into_secret(metadata);
+    let secrets = &mut memory.secrets;
+    secrets
+        .apply(client, namespace, &leaf.secret, &whole)
+        .await?;
+    let what = format!("Secret {} has a new certificate", leaf.secret);
+    let (kind, owner) = &leaf.owner;
+    let (type_, reason) = (EventType::Normal, "CertificateIssued");
+    super::changes::event(context, objects, *kind, owner, type_, reason, &what);
+    Ok(secret)
 }
 
 /// Certificates of an issuer of cert-manager. One that is not there yet is waited for; the others go on.
@@ -230,28 +255,6 @@ async fn of_issuer(
     Ok((!credentials.certificate.is_empty()).then_some(credentials))
 }
 
-/// Whether what presents a certificate is ready, and so has it. Nothing waits for those of clients.
-fn is_in_use(objects: &Objects, leaf: &Wanted) -> bool {
-    let (kind, name) = &leaf.owner;
-    let is_ready = |pod: &str| {
-        objects
-            .pods
-            .get(pod)
-            .is_some_and(|pod| objects::is_ready(pod))
-    };
-    match kind {
-        Kind::MurderCluster if leaf.secret != names::tls_secret(&names::mupdate(name)) => true,
-        Kind::MurderCluster => is_ready(&format!("{}-0", names::mupdate(name))),
-        Kind::Backend => is_ready(&format!("{name}-0")),
-        Kind::Frontend => {
-            let mut pods = objects.pods.values();
-            pods.all(|pod| {
-                pod.labels().get(names::FRONTEND_LABEL) != Some(name) || objects::is_ready(pod)
-            })
-        }
-    }
-}
-
 async fn ask_issuer(
     context: &Context,
     objects: &Objects,
@@ -264,11 +267,6 @@ async fn ask_issuer(
     let (client, namespace) = (&context.client, &objects.key.namespace);
     let now = Timestamp::now();
     issuer::issued(client, namespace, &object, &leaf.identity, now, CALL_LIMIT).await
-}
-
-/// Name of the Secret with our own certificate.
-pub(super) fn operator_secret(cluster: &str) -> String {
-    format!("{cluster}-operator-tls")
 }
 
 fn rotation(cluster: &MurderCluster) -> anyhow::Result<Rotation<'_>> {
@@ -284,51 +282,6 @@ fn rotation(cluster: &MurderCluster) -> anyhow::Result<Rotation<'_>> {
             .map(String::as_str),
         ..Rotation::default()
     })
-}
-
-/// All Secrets with certificates that a murder needs.
-fn wanted(objects: &Objects) -> Vec<Wanted> {
-    let (cluster, namespace) = (&objects.key.name, &objects.key.namespace);
-    let of_cluster = || (Kind::MurderCluster, cluster.clone());
-    let mut wanted = vec![
-        Wanted {
-            secret: operator_secret(cluster),
-            identity: Identity::of_client(cluster, "operator"),
-            owner: of_cluster(),
-        },
-        Wanted {
-            secret: format!("{cluster}-admin-tls"),
-            identity: Identity::of_client(cluster, "admin"),
-            owner: of_cluster(),
-        },
-    ];
-    let mut server = |name: &str, role, owner| {
-        wanted.push(Wanted {
-            secret: names::tls_secret(name),
-            identity: Identity::of_server(cluster, role, name, namespace),
-            owner,
-        });
-    };
-    if objects.cluster.spec.mupdate.replicas > 0 {
-        server(&names::mupdate(cluster), Role::Mupdate, of_cluster());
-    }
-    let role = match objects.cluster.spec.topology {
-        Topology::Discrete => Role::Backend,
-        Topology::Unified => Role::Unified,
-    };
-    for backend in &objects.backends {
-        let name = backend.name_any();
-        server(&name, role, (Kind::Backend, name.clone()));
-    }
-    for frontend in &objects.frontends {
-        let name = frontend.name_any();
-        wanted.push(Wanted {
-            secret: names::tls_secret(&name),
-            identity: Identity::of_frontend(cluster, &name, namespace),
-            owner: (Kind::Frontend, name),
-        });
-    }
-    wanted
 }
 
 async fn authority(
@@ -364,34 +317,24 @@ async fn authority(
         Err(error) => return Ok(Err(format!("{}: {error}", error.reason()))),
     };
     if let (Some(change), Some(secret)) = (authority.change, &authority.secret) {
-        may_write(context, objects, &name)?;
         let secret = secret.clone().into_secret(metadata(objects, &name));
         let secrets = &mut memory.secrets;
-        secrets
-            .replace(&context.client, namespace, &name, &secret)
-            .await?;
+        let written = match may_write(context, objects, &name) {
+            Ok(()) => {
+                let client = &context.client;
+                secrets.replace(client, namespace, &name, &secret).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
+            anyhow::ensure!(!calls::namespace_ends(&error), error);
+            secrets.doubt(&name);
+            return Ok(Err(format!("{error:#}")));
+        }
         tracing::info!(murder = %objects.key, ?change, "authority_changed");
     }
     Ok(Ok(authority))
-}
-
-async fn write(
-    context: &Context,
-    objects: &Objects,
-    memory: &mut Memory,
-    name: &str,
-    secret: SecretData,
-) -> anyhow::Result<()> {
-    may_write(context, objects, name)?;
-    let metadata = metadata(objects, name);
-    let mut value = serde_json::to_value(secret.into_secret(metadata))?;
-    value["apiVersion"] = json!("v1");
-    value["kind"] = json!("Secret");
-    let namespace = &objects.key.namespace;
-    memory
-        .secrets
-        .apply(&context.client, namespace, name, &value)
-        .await
 }
 
 fn may_write(context: &Context, objects: &Objects, name: &str) -> anyhow::Result<()> {
@@ -457,12 +400,14 @@ async fn ensure_accounts(
         return Ok(());
     }
     let name = names::accounts_secret(cluster);
-    if memory
-        .secrets
-        .get(&context.client, namespace, &name)
-        .await?
-        .is_some()
-    {
+    let secrets = &mut memory.secrets;
+    if let Some(secret) = secrets.look(&context.client, namespace, &name).await? {
+        let data = secret.data.as_ref();
+        let has = data.is_some_and(|data| data.contains_key(names::ACCOUNTS_KEY));
+        if !has {
+            secrets.doubt(&name);
+            anyhow::bail!("SecretInvalid: Secret {name} has no key `accounts`");
+        }
         return Ok(());
     }
     anyhow::ensure!(
@@ -473,3 +418,7 @@ async fn ensure_accounts(
     accounts::ensure_accounts(&context.client, namespace, cluster, &metadata, CALL_LIMIT).await?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

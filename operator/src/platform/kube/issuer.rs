@@ -12,9 +12,11 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use super::apply::FIELD_MANAGER;
 use super::authority::{AUTHORITIES, CERTIFICATE, KEY, Rotation, SecretData};
 use super::calls::{ApiError, call_within};
 use super::certificates::Identity;
+use super::secrets::is_ours;
 
 /// Why there is no certificate of an issuer.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,14 @@ pub enum IssuerError {
     /// The issuer has not answered yet.
     #[error("Certificate {0} is not issued yet")]
     Pending(String),
+    /// There is an object of this name that is not ours.
+    #[error("{kind} {name} belongs to somebody else; rename it or the object that needs the name")]
+    Taken {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// What was issued cannot be used.
     #[error("Certificate {name}: {problem}")]
     Unusable {
@@ -36,12 +46,18 @@ pub enum IssuerError {
 }
 
 impl IssuerError {
+    fn taken(kind: &'static str, name: &str) -> Self {
+        let name = name.to_owned();
+        Self::Taken { kind, name }
+    }
+
     /// Reason of a condition.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Api(error) if error.is_not_found() => "CertManagerMissing",
             Self::Api(_) => "CertificateFailed",
             Self::Pending(_) => "CertificatePending",
+            Self::Taken { .. } => "NameTaken",
             Self::Unusable { .. } => "CertificateUnusable",
         }
     }
@@ -94,14 +110,27 @@ pub async fn issued(
     let resource = ApiResource::from_gvk(&kind);
     let certificates: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), namespace, &resource);
-    let parameters = PatchParams::apply("murder-operator").force();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = call_within(limit, "get Secret", name, secrets.get_opt(name)).await?;
+    // The issuer would put its certificate there, whosever it is.
+    let wanted = serde_json::from_value(certificate["metadata"].clone()).unwrap_or_default();
+    if let Some(secret) = &secret
+        && !is_ours(&secret.metadata, &wanted)
+    {
+        return Err(IssuerError::taken("Secret", name));
+    }
+    let found = secret.map(|secret| checked(name, SecretData::of(&secret), identity, now));
+    // Not by force: a Certificate of the name that says something else is somebody else's.
+    let parameters = PatchParams::apply(FIELD_MANAGER);
     let patch = Patch::Apply(certificate);
     let applying = certificates.patch(name, &parameters, &patch);
-    call_within(limit, "apply Certificate", name, applying).await?;
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    match call_within(limit, "get Secret", name, secrets.get_opt(name)).await? {
-        Some(secret) => checked(name, SecretData::of(&secret), identity, now),
-        None => Err(IssuerError::Pending(name.to_owned())),
+    match call_within(limit, "apply Certificate", name, applying).await {
+        Ok(_) => found.unwrap_or_else(|| Err(IssuerError::Pending(name.to_owned()))),
+        Err(error) if error.is_conflict() => match found {
+            Some(Ok(secret)) => Ok(secret),
+            _ => Err(IssuerError::taken("Certificate", name)),
+        },
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -149,13 +178,14 @@ mod tests {
 
     const CERTIFICATE: &str = "/apis/cert-manager.io/v1/namespaces/mail/certificates/be-a-tls";
     const SECRET: &str = "/api/v1/namespaces/mail/secrets/be-a-tls";
+    const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     const LIMIT: Duration = Duration::from_secs(10);
     const LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 
     fn metadata() -> ObjectMeta {
         ObjectMeta {
             name: Some("be-a-tls".to_owned()),
-            labels: Some([("murder.rs/backend".to_owned(), "be-a".to_owned())].into()),
+            labels: Some([(MANAGED_BY.to_owned(), "murder-operator".to_owned())].into()),
             ..ObjectMeta::default()
         }
     }
@@ -191,7 +221,7 @@ mod tests {
         assert_eq!(error.reason(), "CertificatePending");
         let asked = json!({
             "secretName": "be-a-tls",
-            "secretTemplate": {"labels": {"murder.rs/backend": "be-a"}},
+            "secretTemplate": {"labels": {MANAGED_BY: "murder-operator"}},
             "commonName": "be-a-0",
             "dnsNames": [
                 "be-a-0", "be-a", "be-a-0.be-a", "be-a-0.be-a.mail", "be-a-0.be-a.mail.svc",
@@ -244,7 +274,28 @@ mod tests {
         assert_eq!(error.reason(), "CertificateFailed");
         assert_eq!(
             error.to_string(),
-            "apply Certificate/be-a-tls: no answer within 10000 ms"
+            "get Secret/be-a-tls: no answer within 10000 ms"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_elses_certificate_or_secret_of_the_name_is_left_alone() {
+        let api = FakeApi::default();
+        let mut secret = made_for(&identity());
+        secret["metadata"]["labels"] = json!({});
+        api.put(SECRET, secret);
+        let error = ask(&api, now()).await.unwrap_err();
+        let advice = "belongs to somebody else; rename it or the object that needs the name";
+        assert_eq!(error.reason(), "NameTaken");
+        assert_eq!(error.to_string(), format!("Secret be-a-tls {advice}"));
+        assert_eq!(api.get(CERTIFICATE), None);
+        api.remove(SECRET);
+        let conflict = json!({"reason": "Conflict", "message": "conflict with \"kubectl\""});
+        api.refuse("PATCH /apis/cert-manager.io", 409, &conflict);
+        let error = ask(&api, now()).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("Certificate be-a-tls {advice}"));
+        // A Certificate of ours that somebody has changed still serves.
+        api.put(SECRET, made_for(&identity()));
+        ask(&api, now()).await.unwrap();
     }
 }

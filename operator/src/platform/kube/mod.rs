@@ -46,6 +46,7 @@ mod secrets;
 #[cfg(test)]
 mod stage;
 mod teardown;
+mod wanted;
 mod watch;
 
 pub use context::Key;

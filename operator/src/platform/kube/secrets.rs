@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::Value;
+use serde_json::json;
 
 use super::apply::FIELD_MANAGER;
 use super::call;
+use super::watch::CLUSTER_LABEL;
 
 /// How long a Secret that was read is good. One that somebody changes is noticed after it.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -17,6 +19,36 @@ const FRESH: Duration = Duration::from_secs(3600);
 const DOUBTED: Duration = Duration::from_secs(20);
 /// How long it is known that there is none.
 const ABSENT_FRESH: Duration = Duration::from_secs(10);
+
+/// A Secret of this name that is not ours.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "NameTaken: Secret {0} belongs to somebody else; rename it or the object that needs the name"
+)]
+pub(super) struct Taken(String);
+
+impl Taken {
+    pub(super) fn of(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+/// Whether a found Secret is the murder's: by its controller or, if it has none but a Certificate of cert-manager, by
+/// its labels.
+pub(super) fn is_ours(found: &ObjectMeta, wanted: &ObjectMeta) -> bool {
+    let controller = |metadata: &ObjectMeta| {
+        let mut owners = metadata.owner_references.iter().flatten();
+        owners.find(|owner| owner.controller == Some(true)).cloned()
+    };
+    let label = |metadata: &ObjectMeta, name: &str| metadata.labels.as_ref()?.get(name).cloned();
+    match controller(found).filter(|owner| owner.kind != "Certificate") {
+        Some(owner) => controller(wanted).is_some_and(|ours| ours.uid == owner.uid),
+        None => {
+            label(found, "app.kubernetes.io/managed-by").as_deref() == Some(FIELD_MANAGER)
+                && label(found, CLUSTER_LABEL) == label(wanted, CLUSTER_LABEL)
+        }
+    }
+}
 
 /// Secrets that were read.
 #[derive(Default)]
@@ -80,19 +112,35 @@ impl Secrets {
         self.0.get(name)?.1.as_ref()
     }
 
-    /// Writes a Secret of ours.
+    /// Writes a Secret of ours, if it is as it was read: what somebody makes or changes meanwhile is never overwritten.
     pub(super) async fn apply(
         &mut self,
         client: &Client,
         namespace: &str,
         name: &str,
-        secret: &Value,
+        secret: &Secret,
     ) -> anyhow::Result<()> {
+        let Some(known) = self.known(name) else {
+            return self.replace(client, namespace, name, secret).await;
+        };
+        anyhow::ensure!(is_ours(&known.metadata, &secret.metadata), Taken::of(name));
+        let mut value = serde_json::to_value(secret)?;
+        value["apiVersion"] = json!("v1");
+        value["kind"] = json!("Secret");
+        value["metadata"]["uid"] = json!(known.metadata.uid);
+        value["metadata"]["resourceVersion"] = json!(known.metadata.resource_version);
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(secret);
-        let written = call("apply Secret", name, api.patch(name, &parameters, &patch)).await?;
-        self.keep(name, Some(written));
+        let patch = Patch::Apply(&value);
+        match call("apply Secret", name, api.patch(name, &parameters, &patch)).await {
+            Ok(written) => self.keep(name, Some(written)),
+            Err(error) => {
+                if error.is_conflict() || error.is_not_found() {
+                    self.0.remove(name);
+                }
+                return Err(error.into());
+            }
+        }
         Ok(())
     }
 
@@ -109,6 +157,9 @@ impl Secrets {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
         };
+        if let Some(known) = self.known(name) {
+            anyhow::ensure!(is_ours(&known.metadata, &secret.metadata), Taken::of(name));
+        }
         let known = self.0.remove(name).and_then(|(_, secret)| secret);
         let written = match known {
             None => call("create Secret", name, api.create(&parameters, secret)).await?,

@@ -38,7 +38,6 @@ fn terminating() -> Value {
 async fn a_refusal_because_the_namespace_ends_lets_everything_go_and_makes_nothing_again() {
     let refused = [
         "POST /api/v1/namespaces/mail/secrets",
-        "PATCH /api/v1/namespaces/mail/secrets",
         "PATCH /api/v1/namespaces/mail/configmaps",
         "PATCH /apis/policy",
         "PATCH /apis/apps",
