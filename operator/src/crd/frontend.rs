@@ -26,6 +26,8 @@ use super::common::{ClusterRef, ConfigReference, Overlay, Switch, duration_schem
         .message("a Frontend's name is lower-case letters, digits and `-`, and begins with a letter"),
     validation = Rule::new("!self.metadata.name.endsWith('-mupdate') && !self.metadata.name.endsWith('-mail')")
         .message("a Frontend's name does not end with -mupdate or -mail: other objects are named so"),
+    validation = Rule::new("!has(self.spec.tls) || !has(self.spec.tls.secretRef) || self.spec.tls.secretRef.name != self.metadata.name + '-tls'")
+        .message("tls.secretRef: the Secret named after the Frontend with -tls is the operator's own; give the public certificate's Secret another name, such as one with -public-tls"),
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -161,7 +163,7 @@ pub enum TrafficPolicy {
 #[serde(default, rename_all = "camelCase")]
 pub struct FrontendTls {
     /// Secret with `tls.crt` and `tls.key`, read again when it changes; absent is a certificate of the murder's own
-    /// authority.
+    /// authority. Not the Frontend's name with `-tls`: so the operator names the certificate that other nodes see.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<ConfigReference>,
 }
