@@ -9,8 +9,10 @@ use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::objects::{FINALIZER, Objects, RETIRED, backend_of, claim_name};
+use super::problems::Problems;
 use super::watch::CLUSTER_LABEL;
 use super::{call, finalizers};
+use crate::core::Kind;
 use crate::crd::{Backend, MurderCluster};
 use crate::resources::names;
 
@@ -40,23 +42,35 @@ where
 }
 
 /// Holds the claims of a murder's servers, and lets those go whose Backend is gone.
-pub(super) async fn hold(context: &Context, objects: &Objects) -> anyhow::Result<()> {
+pub(super) async fn hold(context: &Context, objects: &Objects, problems: &mut Problems) {
+    for claim in objects.claims.values() {
+        let outcome = hold_one(context, objects, claim).await;
+        match backend_of(claim.as_ref()) {
+            Some(backend) => problems.tried(Kind::Backend, &backend, outcome),
+            None => problems.tried(Kind::MurderCluster, &objects.key.name, outcome),
+        }
+    }
+}
+
+async fn hold_one(
+    context: &Context,
+    objects: &Objects,
+    claim: &PersistentVolumeClaim,
+) -> anyhow::Result<()> {
     let namespace = &objects.key.namespace;
     let api = api(context, namespace);
     let master = claim_name(&names::mupdate(&objects.key.name));
-    for (name, claim) in &objects.claims {
-        let lives = match backend_of(claim.as_ref()) {
-            Some(backend) => objects.backend(&backend).is_some(),
-            None => *name == master,
-        };
-        if lives && !claim.annotations().contains_key(RETIRED) {
-            finalizers::unless_changed(finalizers::add(&api, claim.as_ref()).await)?;
-        }
-        if let Some(backend) = backend_of(claim.as_ref()).filter(|_| !lives && is_held(claim))
-            && !exists::<Backend>(context, namespace, &backend).await?
-        {
-            finalizers::unless_changed(finalizers::remove(&api, claim.as_ref()).await)?;
-        }
+    let lives = match backend_of(claim) {
+        Some(backend) => objects.backend(&backend).is_some(),
+        None => claim.name_any() == master,
+    };
+    if lives && !claim.annotations().contains_key(RETIRED) {
+        finalizers::unless_changed(finalizers::add(&api, claim).await)?;
+    }
+    if let Some(backend) = backend_of(claim).filter(|_| !lives && is_held(claim))
+        && !exists::<Backend>(context, namespace, &backend).await?
+    {
+        finalizers::unless_changed(finalizers::remove(&api, claim).await)?;
     }
     Ok(())
 }
@@ -297,7 +311,9 @@ mod tests {
             unseen,
         );
         let objects = stage.objects();
-        super::hold(&stage.context, &objects).await.unwrap();
+        let mut problems = super::Problems::default();
+        super::hold(&stage.context, &objects, &mut problems).await;
+        assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(held(&stage, "be-b-data"), free());
         assert_eq!(held(&stage, "be-c-data"), ours());
     }

@@ -29,6 +29,7 @@ use super::pool;
 use super::problems::Problems;
 use super::publish::{self, Pass};
 use super::teardown::Progress;
+use super::watch::{BACKEND_LABEL, FRONTEND_LABEL};
 use super::{call, reign, teardown};
 use crate::core::{Action, DrainReport, DrainState, Kind, Plan, VolumeView, World, plan};
 use crate::crd::{Frontend, MurderCluster};
@@ -88,10 +89,11 @@ async fn look_and_act(
     memory: &mut Memory,
 ) -> anyhow::Result<Duration> {
     let paused = objects.cluster.spec.paused;
-    if !paused {
-        hold(context, objects).await?;
-    }
     let mut problems = Problems::default();
+    if !paused {
+        hold(context, objects, &mut problems).await?;
+        problems.check()?;
+    }
     let desired = Desired::render(
         objects,
         &context.stores,
@@ -101,6 +103,7 @@ async fn look_and_act(
     note_unrendered(objects, &desired, &mut problems);
     let Some(credentials) = identity::ensure(context, objects, memory, &mut problems).await? else {
         publish::publish_unready(context, objects, &problems).await?;
+        problems.end()?;
         return Ok(REST_UNREADY);
     };
     let client = reign::node_client(context, objects, memory, &credentials).await?;
@@ -144,8 +147,14 @@ async fn look_and_act(
     if ends {
         plan.steps.clear();
     }
+    // Before anything can fail: what is asked of nodes in the next pass follows from it.
+    let leaving = world.backends.iter().filter(|view| view.is_leaving());
+    memory.leaving = leaving.map(|view| view.name.clone()).collect();
+    memory.unsettled = unsettled(&plan);
     if !paused {
-        note_served(context, objects, &world).await?;
+        note_served(context, objects, &world, &mut problems).await;
+        plan.steps
+            .retain(|step| !problems.blocks(step.kind, &step.object));
     }
     // What ends is not made again.
     if !paused && !ends {
@@ -185,10 +194,15 @@ async fn look_and_act(
         deletion: stays,
         expiries: &credentials.expiries,
     };
-    publish::publish(context, &said, memory).await?;
-    let leaving = world.backends.iter().filter(|view| view.is_leaving());
-    memory.leaving = leaving.map(|view| view.name.clone()).collect();
-    memory.unsettled = unsettled(&plan);
+    let published = publish::publish(context, &said, memory).await;
+    if let Err(error) = problems.end().and(published) {
+        // A drain under way does not share the growing rest of an object that refuses.
+        let is_whole = calls::namespace_ends(&error) || !context.leadership.is_held();
+        if is_whole || !plan.drains.iter().any(is_at_work) {
+            return Err(error);
+        }
+        tracing::warn!(murder = %objects.key, error = format!("{error:#}"), "drains_go_on");
+    }
     let settled = plan.converged && problems.is_empty();
     let mut rest = rest(&plan, &world, settled);
     if memory.reports.is_waiting() {
@@ -212,18 +226,19 @@ fn unsettled(plan: &Plan) -> BTreeSet<String> {
         .collect()
 }
 
+fn is_at_work(drain: &DrainReport) -> bool {
+    !matches!(
+        drain.state,
+        DrainState::NotRequested | DrainState::Blocked(_)
+    )
+}
+
 fn rest(plan: &Plan, world: &World, settled: bool) -> Duration {
     let due = plan.next_ms.map(|at| at.saturating_sub(world.now_ms));
     let due = due.map_or(REST, Duration::from_millis);
-    let at_work = |drain: &DrainReport| {
-        !matches!(
-            drain.state,
-            DrainState::NotRequested | DrainState::Blocked(_)
-        )
-    };
     if settled {
         due.clamp(REST_MIN, REST)
-    } else if plan.drains.iter().any(at_work) {
+    } else if plan.drains.iter().any(is_at_work) {
         due.clamp(REST_MIN, REST_MAX)
     } else {
         // What starts or is stuck tells by itself, by its watch.
@@ -239,16 +254,18 @@ fn is_paused(objects: &Objects, kind: Kind, name: &str) -> bool {
 }
 
 /// Puts our finalizer on the murder, its Frontends and its claims. That of a Backend is a step of its own.
-async fn hold(context: &Context, objects: &Objects) -> anyhow::Result<()> {
+async fn hold(context: &Context, objects: &Objects, problems: &mut Problems) -> anyhow::Result<()> {
     let namespace = &objects.key.namespace;
     let api: Api<MurderCluster> = Api::namespaced(context.client.clone(), namespace);
     super::finalizers::add(&api, objects.cluster.as_ref()).await?;
     let api: Api<Frontend> = Api::namespaced(context.client.clone(), namespace);
     for frontend in &objects.frontends {
-        super::finalizers::add(&api, frontend.as_ref()).await?;
+        let added = super::finalizers::add(&api, frontend.as_ref()).await;
+        let held = super::finalizers::unless_changed(added).map(|_| ());
+        problems.tried(Kind::Frontend, &frontend.name_any(), held);
     }
     if objects.cluster.metadata.deletion_timestamp.is_none() {
-        super::claims::hold(context, objects).await?;
+        super::claims::hold(context, objects, problems).await;
     }
     Ok(())
 }
@@ -270,7 +287,7 @@ fn note_unrendered(objects: &Objects, desired: &Desired, problems: &mut Problems
 }
 
 /// Notes on pods that served once, so that a later operator knows it, too, and identities on claims.
-async fn note_served(context: &Context, objects: &Objects, world: &World) -> anyhow::Result<()> {
+async fn note_served(context: &Context, objects: &Objects, world: &World, problems: &mut Problems) {
     let namespace = &objects.key.namespace;
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     let patch = json!({"metadata": {"annotations": {SERVED: "true"}}});
@@ -278,9 +295,10 @@ async fn note_served(context: &Context, objects: &Objects, world: &World) -> any
         if is_ready(pod) && !pod.annotations().contains_key(SERVED) {
             let name = pod.name_any();
             let (parameters, patch) = (merge(), Patch::Merge(&patch));
-            super::is_absent(
-                call("patch Pod", &name, pods.patch(&name, &parameters, &patch)).await,
-            )?;
+            let patching = pods.patch(&name, &parameters, &patch);
+            let noted = super::is_absent(call("patch Pod", &name, patching).await);
+            let (kind, owner) = owner_of(objects, pod);
+            problems.tried(kind, &owner, noted);
         }
     }
     let claims: Api<k8s_openapi::api::core::v1::PersistentVolumeClaim> =
@@ -297,10 +315,23 @@ async fn note_served(context: &Context, objects: &Objects, world: &World) -> any
             let name = claim.name_any();
             let (parameters, patch) = (merge(), Patch::Merge(&patch));
             let patching = claims.patch(&name, &parameters, &patch);
-            call("patch PersistentVolumeClaim", &name, patching).await?;
+            let noted = call("patch PersistentVolumeClaim", &name, patching).await;
+            problems.tried(
+                Kind::Backend,
+                &view.name,
+                noted.map(|_| ()).map_err(Into::into),
+            );
         }
     }
-    Ok(())
+}
+
+/// The object that a pod is one of.
+fn owner_of(objects: &Objects, pod: &Pod) -> (Kind, String) {
+    let label = |key| pod.labels().get(key).cloned();
+    let backend = label(BACKEND_LABEL).map(|name| (Kind::Backend, name));
+    let frontend = || label(FRONTEND_LABEL).map(|name| (Kind::Frontend, name));
+    let of_murder = || (Kind::MurderCluster, objects.key.name.clone());
+    backend.or_else(frontend).unwrap_or_else(of_murder)
 }
 
 /// Applies what is always there: settings, Services, policies, and the workloads that run already.
@@ -466,29 +497,5 @@ async fn carry_out(
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use crate::platform::kube::stage::Stage;
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_decided_before_everything_is_listed() {
-        let mut stage = Stage::new(json!({"domains": ["example.org"]})).await;
-        stage.backend_with_claim("be-a", "10Gi");
-        stage.pass().await.unwrap();
-        stage.change("Backend", "be-a", |backend| {
-            backend["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        });
-        stage.unlist_claims();
-        let before = stage.api.calls().len();
-        let cluster = stage.context.stores.clusters.state().remove(0);
-        let error = super::pass(&stage.context, cluster).await.unwrap_err();
-        let expected = "the API server has not listed all PersistentVolumeClaim objects yet";
-        assert_eq!(error.to_string(), expected);
-        let calls = stage.api.calls();
-        let written = calls[before..]
-            .iter()
-            .filter(|call| !call.starts_with("GET"));
-        assert_eq!(written.collect::<Vec<_>>(), Vec::<&String>::new());
-    }
-}
+#[path = "pass_tests.rs"]
+mod tests;

@@ -81,7 +81,7 @@ pub(super) async fn publish_unready(
     .await
 }
 
-/// Writes all statuses, events and metrics of a pass.
+/// Writes all statuses, events and metrics of a pass. One that is refused keeps no other back.
 pub(super) async fn publish(
     context: &Context,
     pass: &Pass<'_>,
@@ -89,6 +89,7 @@ pub(super) async fn publish(
 ) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let mut troubled = Vec::new();
+    let mut unwritten = Problems::default();
     for view in &pass.world.backends {
         let Some(object) = pass.objects.backend(&view.name) else {
             continue;
@@ -119,7 +120,9 @@ pub(super) async fn publish(
         let status = backend_status(object, pass.world, view, report, &progress, &input, now);
         let stalled = progress.stalled_for(now).is_some();
         super::metering::backend(context, pass.objects, view, report, &progress, stalled);
-        write::<Backend>(context, pass.objects, Kind::Backend, &view.name, &status).await?;
+        let name = &view.name;
+        let written = write::<Backend>(context, pass.objects, Kind::Backend, name, &status).await;
+        unwritten.tried(Kind::Backend, name, written);
     }
     for frontend in &pass.objects.frontends {
         let name = frontend.name_any();
@@ -128,16 +131,20 @@ pub(super) async fn publish(
             troubled.push(format!("Frontend {name}: {first}"));
         }
         let status = frontend_status(frontend, &input, now);
-        write::<Frontend>(context, pass.objects, Kind::Frontend, &name, &status).await?;
+        let written =
+            write::<Frontend>(context, pass.objects, Kind::Frontend, &name, &status).await;
+        unwritten.tried(Kind::Frontend, &name, written);
     }
     troubled.extend(claims::of_master(pass.objects));
     troubled.extend(growth::of_master(pass.objects, memory));
     let input = cluster_input(pass, memory, troubled);
     let status = cluster_status(&pass.objects.cluster, pass.world, pass.plan, &input, now);
     let name = &pass.objects.key.name;
-    write::<MurderCluster>(context, pass.objects, Kind::MurderCluster, name, &status).await?;
+    let kind = Kind::MurderCluster;
+    let written = write::<MurderCluster>(context, pass.objects, kind, name, &status).await;
+    unwritten.tried(kind, name, written);
     super::metering::murder(context, pass.objects, pass.world, memory, pass.expiries);
-    Ok(())
+    unwritten.end()
 }
 
 /// Writes a status if it differs from the one that the watch has, and notes what changed.
@@ -163,6 +170,8 @@ where
     if known == status {
         return Ok(());
     }
+    // Without an API server each call takes its time, but the Lease ends soon.
+    anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
     changes::note_changes(context, objects, kind, name, &known, &status);
     let object = json!({
         "apiVersion": API_VERSION,
