@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::context::Key;
 use super::watch::{BACKEND_LABEL, CLUSTER_LABEL, FRONTEND_LABEL, Stores};
-use crate::core::PodView;
+use crate::core::{Kind, PodView};
 use crate::crd::{Backend, Frontend, MurderCluster};
 pub(super) use crate::resources::names::{FINALIZER, REVISION_ANNOTATION as REVISION};
 
@@ -117,6 +117,11 @@ impl Objects {
     /// The claim that is labelled as a Backend's; the first by name.
     pub(super) fn claim_labelled(&self, backend: &str) -> Option<&String> {
         self.claims_of.get(backend)
+    }
+
+    /// Whether an object of the murder is paused by itself.
+    pub(super) fn is_paused(&self, kind: Kind, name: &str) -> bool {
+        kind == Kind::Backend && self.backend(name).is_some_and(|b| b.spec.paused)
     }
 
     /// The Frontend of this name.

@@ -143,7 +143,7 @@ async fn look_and_act(
     }
     let mut plan = plan(&world);
     plan.steps
-        .retain(|step| !is_paused(objects, step.kind, &step.object));
+        .retain(|step| !objects.is_paused(step.kind, &step.object));
     if ends {
         plan.steps.clear();
     }
@@ -244,13 +244,6 @@ fn rest(plan: &Plan, world: &World, settled: bool) -> Duration {
         // What starts or is stuck tells by itself, by its watch.
         due.clamp(REST_MAX, REST_MAX)
     }
-}
-
-fn is_paused(objects: &Objects, kind: Kind, name: &str) -> bool {
-    kind == Kind::Backend
-        && objects
-            .backend(name)
-            .is_some_and(|backend| backend.spec.paused)
 }
 
 /// Puts our finalizer on the murder, its Frontends and its claims. That of a Backend is a step of its own.
@@ -357,7 +350,7 @@ async fn apply_all(
     ] {
         for (name, rendered) in all {
             if let Ok(rendered) = rendered
-                && !is_paused(objects, kind, name)
+                && !objects.is_paused(kind, name)
                 && !(kind == Kind::Backend && retired(name))
             {
                 wanted.push((kind, name.clone(), rendered));
