@@ -7,7 +7,9 @@ use murder_e2e::kube::{KubeMurder, USERS, condition};
 use crate::load::under_load;
 use crate::{kube, manifests};
 
-/// Rows 7, 18, 20: a drained Backend keeps its pod, `kubectl wait` sees it, and Active undoes it.
+/// Rows 7, 18, 20, 21: a drained Backend keeps its pod, `kubectl wait` sees it, and Active undoes it. Clients see only
+/// what they may try again: one delivery that is refused for good is a fault. (That writes wait within a budget is
+/// tested with transfers.)
 #[tokio::test]
 async fn smoke_a_backend_is_drained_under_load_and_taken_back() {
     let kube = kube().await;
