@@ -420,6 +420,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_paused_backend_does_not_hold_up_the_turn_of_others() {
+        let mut stage = stage(&ALL).await;
+        stage.change("Backend", "be-a", |a| a["spec"]["paused"] = json!(true));
+        let before = [of(&stage, "be-a"), of(&stage, "be-b")];
+        stage.pass().await.unwrap();
+        assert_eq!(of(&stage, "be-a"), before[0]);
+        assert_ne!(of(&stage, "be-b"), before[1]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn settings_that_are_missing_are_made_at_once() {
         let mut stage = stage(&ALL).await;
         serves(&mut stage, "be-b-0", false);

@@ -326,7 +326,12 @@ impl Sight<'_> {
                 .backends
                 .get(&name)
                 .map_or_else(String::new, |rendered| {
-                    revision_of(rendered, self.objects.pods.get(&pod_name))
+                    let pod = self.objects.pods.get(&pod_name);
+                    // One that is left alone is not behind: it would hold up the turn of others.
+                    match spec.paused {
+                        true => own_revision(pod),
+                        false => revision_of(rendered, pod),
+                    }
                 }),
             pod: self.pod(&pod_name),
             volume: volume_view(claim.map(AsRef::as_ref)),
@@ -378,10 +383,14 @@ impl Sight<'_> {
 fn revision_of(rendered: &Result<Rendered, String>, pod: Option<&std::sync::Arc<Pod>>) -> String {
     match rendered {
         Ok(rendered) => rendered.revision.clone(),
-        Err(_) => pod
-            .and_then(|pod| pod.annotations().get(objects::REVISION).cloned())
-            .unwrap_or_default(),
+        Err(_) => own_revision(pod),
     }
+}
+
+/// The revision that a pod has.
+fn own_revision(pod: Option<&std::sync::Arc<Pod>>) -> String {
+    pod.and_then(|pod| pod.annotations().get(objects::REVISION).cloned())
+        .unwrap_or_default()
 }
 
 /// The identity ever seen on a Backend's volume: noted on the claim, and in the status.

@@ -112,6 +112,8 @@ async fn look_and_act(
     let asked = observe::asked(objects, judged, memory);
     memory.reports.ask(&client, asked).await;
     let client = reign::outrank(context, objects, memory, &credentials, client).await?;
+    // Nodes may have taken their time.
+    anyhow::ensure!(context.leadership.is_held(), "no longer the leader");
     let places = observe::places(&context.client, &context.stores, objects, memory).await;
     let pool = pool::apply(context, objects, memory, &mut problems).await;
     problems.check()?;
