@@ -11,6 +11,7 @@ mod definitions;
 mod delete;
 mod documented;
 mod drain;
+mod given;
 mod issuer;
 mod kubectl;
 mod leader;
