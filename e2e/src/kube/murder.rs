@@ -122,12 +122,18 @@ impl KubeMurder {
 
     /// Who takes part in a load, through the Frontend's Service.
     pub async fn party(&self) -> Result<Party> {
+        self.party_at("fe", &format!("fe.{}.svc", self.namespace))
+            .await
+    }
+
+    /// The same through another Service; its servers' certificate has this name.
+    pub async fn party_at(&self, service: &str, name: &str) -> Result<Party> {
         let door = Door {
-            imap: self.service(993).await?,
-            lmtp: self.service(24).await?,
+            imap: self.service(service, 993).await?,
+            lmtp: self.service(service, 24).await?,
             tls: Some(TlsDoor {
                 config: self.tls().await?,
-                name: format!("fe.{}.svc", self.namespace),
+                name: name.to_owned(),
             }),
         };
         Ok(Party {
@@ -138,10 +144,10 @@ impl KubeMurder {
         })
     }
 
-    /// Where a port of the Frontend's Service is reached.
-    async fn service(&self, port: u16) -> Result<SocketAddr> {
+    /// Where a port of a Service is reached.
+    async fn service(&self, name: &str, port: u16) -> Result<SocketAddr> {
         if Forward::is_wanted() {
-            let forward = Forward::start(&self.kube, &self.namespace, "fe", port).await?;
+            let forward = Forward::start(&self.kube, &self.namespace, name, port).await?;
             let address = forward.address();
             let forwards = self.forwards.lock();
             forwards
@@ -149,7 +155,7 @@ impl KubeMurder {
                 .push(forward);
             return Ok(address);
         }
-        let service = self.get("service", "fe").await?;
+        let service = self.get("service", name).await?;
         let address = service["spec"]["clusterIP"].as_str();
         let address = address.context("the Service has no address")?;
         Ok(SocketAddr::new(address.parse()?, port))

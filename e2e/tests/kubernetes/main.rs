@@ -30,6 +30,7 @@ mod space;
 mod teardown;
 mod throttle;
 mod traces;
+mod unified;
 mod update;
 
 use murder_e2e::kube::Kube;
