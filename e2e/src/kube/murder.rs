@@ -26,6 +26,9 @@ pub const USERS: usize = 8;
 const ADMIN: &str = "admin";
 /// Everybody's password: nobody else is in this network.
 const PASSWORD: &str = "correct horse battery staple";
+/// How long a namespace may take to end: Kubernetes looks again only after half the time that its pods may take, and that of a
+/// Frontend is 5 minutes unless it says otherwise.
+const ENDS: &str = "--timeout=420s";
 /// How long a murder may take to serve.
 const UP_LIMIT: Duration = Duration::from_secs(180);
 
@@ -55,13 +58,7 @@ impl KubeMurder {
 
     /// Makes a fresh namespace with accounts.
     pub async fn prepare(kube: &Kube, namespace: &str, users: usize) -> Result<Self> {
-        let arguments = [
-            "delete",
-            "namespace",
-            namespace,
-            "--ignore-not-found",
-            "--timeout=120s",
-        ];
+        let arguments = ["delete", "namespace", namespace, "--ignore-not-found", ENDS];
         kube.kubectl_waiting(&arguments).await?;
         kube.kubectl(&["create", "namespace", namespace]).await?;
         let level = "pod-security.kubernetes.io/enforce=restricted";
@@ -184,7 +181,7 @@ impl KubeMurder {
 
     /// Deletes the namespace and waits until it is gone.
     pub async fn down(self) -> Result<()> {
-        let arguments = ["delete", "namespace", &self.namespace, "--timeout=180s"];
+        let arguments = ["delete", "namespace", &self.namespace, ENDS];
         self.kube.kubectl_waiting(&arguments).await.map(|_| ())
     }
 }
