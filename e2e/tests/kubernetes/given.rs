@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use murder_e2e::demo::{Door, TlsDoor};
 use murder_e2e::kube::{KubeMurder, USERS};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{CertificateParams, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
 use serde_json::json;
 
+use crate::authority::Authority;
 use crate::load::under_load;
 use crate::{kube, manifests};
 
@@ -18,30 +18,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// What mail clients call the murder.
 const PUBLIC: &str = "mail.example.org";
 
-/// Somebody's authority.
-struct Authority {
-    pem: String,
-    der: CertificateDer<'static>,
-    key: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
 impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.self_signed(&key).unwrap();
-        Self {
-            pem: certificate.pem(),
-            der: certificate.der().clone(),
-            key: key.serialize_pem(),
-            issuer: Issuer::new(params, key),
-        }
-    }
-
     /// A Secret with the authority itself.
     fn secret(&self, name: &str) -> String {
         secret(name, &self.pem, &self.key, &self.pem)

@@ -4,40 +4,20 @@ use std::time::Duration;
 
 use murder_e2e::kube::{KubeMurder, USERS, condition};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
 };
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::definitions::{define, forget};
 use crate::load::under_load;
 use crate::{kube, manifests};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Who signs.
-struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
 impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let name = "an authority of cert-manager";
-        params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.self_signed(&key).unwrap().pem();
-        Self {
-            certificate,
-            issuer: Issuer::new(params, key),
-        }
-    }
-
     /// The Secret that cert-manager would make of a Certificate.
-    fn secret(&self, certificate: &Value) -> Value {
+    fn secret_for(&self, certificate: &Value) -> Value {
         let spec = &certificate["spec"];
         let names: Vec<String> = serde_json::from_value(spec["dnsNames"].clone()).unwrap();
         let mut params = CertificateParams::new(names).unwrap();
@@ -62,7 +42,7 @@ impl Authority {
                 "annotations": {"cert-manager.io/certificate-name": certificate["metadata"]["name"]},
             },
             "stringData": {
-                "tls.crt": signed.pem(), "tls.key": key.serialize_pem(), "ca.crt": self.certificate,
+                "tls.crt": signed.pem(), "tls.key": key.serialize_pem(), "ca.crt": self.pem,
             },
         })
     }
@@ -130,9 +110,9 @@ async fn an_issuer_of_cert_manager_is_asked() {
     .await
     .unwrap();
 
-    let authority = Authority::new();
+    let authority = Authority::new("an authority of cert-manager");
     for certificate in &asked {
-        let secret = authority.secret(certificate).to_string();
+        let secret = authority.secret_for(certificate).to_string();
         kube.apply(namespace, &secret).await.unwrap();
     }
     let before = murder.get("secret", "be-a-tls").await.unwrap();

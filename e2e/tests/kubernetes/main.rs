@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step ends its test")]
 
+mod authority;
 mod crds;
 mod create;
 mod definitions;
